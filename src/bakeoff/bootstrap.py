@@ -1,0 +1,160 @@
+"""The only place that wires `Deps`: settings in, ports out. Heavy parts are opened when they are first used."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any, cast
+
+from bakeoff.adapters import embedded, postgres
+from bakeoff.errors import Unreachable
+from bakeoff.fingerprint import digest
+from bakeoff.inference.model import Engines, ModelRef
+from bakeoff.lifecycle import Deps, Progress
+from bakeoff.plugins import migration_folders
+from bakeoff.registry.model import ModelRegistry
+from bakeoff.settings import Settings
+from bakeoff.training.run import Base
+from bakeoff.training.tracker import Tracker
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def open_deps(
+    settings: Settings, *, progress: Progress, clock: Callable[[], datetime] = utc_now, migrate: bool = True
+) -> Iterator[Deps]:
+    """Ports for one command. Starts the embedded PostgreSQL where no other is named, and migrates it."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    server = settings.database_url or embedded.start(settings.home.resolve() / "postgres")
+    dsn = settings.database_url or embedded.ensure_database(server, "bakeoff")
+    db = postgres.Database(dsn, settings.schema_name)
+    if migrate and settings.database_url is None:
+        with db.transaction() as conn:
+            postgres.migrate(conn, settings.schema_name, migration_folders())
+    late = _Late(settings, server)
+    try:
+        yield Deps(
+            db=db,
+            tracker=cast(Tracker, _Proxy(lambda: late.mlflow.tracker)),
+            models=cast(ModelRegistry, _Proxy(lambda: late.mlflow.registry)),
+            engines=cast(Engines, _Proxy(lambda: late.engines)),
+            bases=_Bases(settings.models),
+            datasets_root=settings.datasets,
+            work=settings.home.resolve() / "work",
+            clock=clock,
+            progress=progress,
+            threads=settings.threads or _cores(),
+            provenance=provenance(),
+        )
+    finally:
+        late.close()
+        db.close()
+
+
+def tracking_uri(settings: Settings, server: str) -> str:
+    """MLflow's address: the one in the settings, or a database of its own on the embedded server."""
+    if settings.mlflow_tracking_uri:
+        return settings.mlflow_tracking_uri
+    if settings.database_url is not None:
+        raise Unreachable(
+            "BAKEOFF_DATABASE_URL names your PostgreSQL, but MLFLOW_TRACKING_URI names no MLflow",
+            cure="set MLFLOW_TRACKING_URI, for instance to http://localhost:5000",
+        )
+    return embedded.ensure_database(server, embedded.MLFLOW_DATABASE)
+
+
+def dtype(settings: Settings) -> str:
+    """'bfloat16' or 'float32': what local models compute in on this machine."""
+    from bakeoff.adapters.generation.hardware import pick_dtype
+
+    return str(pick_dtype(override=None if settings.dtype == "auto" else settings.dtype))
+
+
+def provenance() -> dict[str, str]:
+    """Tags that say which code and which library versions ran."""
+    commit = "unknown"
+    with suppress(OSError, subprocess.CalledProcessError):
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+        commit = found.stdout.strip()
+    installed = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in distributions()})
+    return {"git_commit": commit, "lock_digest": digest(installed)}
+
+
+class _Late:
+    """What costs seconds to open, opened once."""
+
+    def __init__(self, settings: Settings, server: str) -> None:
+        self.settings = settings
+        self.server = server
+
+    @cached_property
+    def mlflow(self) -> Any:
+        from bakeoff.adapters import tracking
+
+        uri = tracking_uri(self.settings, self.server)
+        # A server knows where its artefacts go; a bare database does not.
+        artifacts = None if uri.startswith("http") else str(self.settings.home.resolve() / "artifacts")
+        return tracking.connect(uri, artifacts)
+
+    @cached_property
+    def engines(self) -> Any:
+        from bakeoff.adapters.generation.transformers_engine import TransformersEngines
+
+        bases = _Bases(self.settings.models)
+        return TransformersEngines(
+            base=lambda name: bases.resolve(name).path,
+            adapter=self.adapter_folder,
+            threads=self.settings.threads or _cores(),
+        )
+
+    def adapter_folder(self, model: ModelRef) -> Path:
+        """Where an adapter lies: a folder as it is, a ``models:/`` URI from the cache or the registry. Whoever
+        loads it compares its digest with the one that was judged."""
+        place = model.adapter or ""
+        if not place.startswith("models:/"):
+            return Path(place)
+        name, _, version = place.removeprefix("models:/").partition("/")
+        cached = self.settings.home.resolve() / "adapters" / f"{name}-{version}"
+        if not cached.is_dir():
+            part = cached.with_name(f"{cached.name}.part")
+            self.mlflow.registry.download(name, version, part)
+            part.rename(cached)
+        return cached / "adapter"
+
+    def close(self) -> None:
+        if "mlflow" in self.__dict__:
+            self.mlflow.close()
+
+
+class _Bases:
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def resolve(self, name: str) -> Base:
+        from bakeoff.adapters.generation.weights import resolve_base
+
+        return cast(Base, resolve_base(name, self.cache))
+
+
+class _Proxy:
+    """Stands for a port until its first use."""
+
+    def __init__(self, opened: Callable[[], Any]) -> None:
+        self._opened = opened
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._opened(), name)
+
+
+def _cores() -> int:
+    from bakeoff.adapters.generation.hardware import usable_cores
+
+    return usable_cores()

@@ -1,0 +1,100 @@
+"""The command line. Light: each command's module is imported when it is asked for, torch and MLflow even later."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from bakeoff.errors import BakeoffError
+
+COMMANDS = {
+    "demo": "demo:demo",
+    "status": "look:status",
+    "trace": "look:trace",
+    "doctor": "look:doctor",
+    "db": "data:db",
+    "dataset": "data:dataset",
+    "policy": "policy:policy",
+    "train": "training:train",
+    "replay": "judging:replay",
+    "gate": "judging:gate",
+    "approve": "judging:approve",
+    "experiment": "online:experiment",
+    "promote": "online:promote",
+    "rollback": "online:rollback",
+    "ui": "ui:ui",
+}
+"""Command -> module and function, in the order of the loop."""
+
+HELP = {
+    "demo": "Run the whole loop on a simulated town.",
+    "status": "Where each policy stands, and the next command.",
+    "trace": "Follow a decision or a policy version both ways.",
+    "doctor": "Check the database, the registry and this machine.",
+    "db": "The database: migrate.",
+    "dataset": "Datasets: build, list, show.",
+    "policy": "Policies: list, show, create, adopt.",
+    "train": "Fine-tune a base model on a dataset and register it.",
+    "replay": "Run a policy version over held-out requests.",
+    "gate": "Judge a version against the incumbent.",
+    "approve": "Sign a gate report.",
+    "experiment": "Experiments: start, watch, status, stop.",
+    "promote": "Serve a version to everyone.",
+    "rollback": "Go back to an earlier production version.",
+    "ui": "MLflow in your browser: runs, curves, models.",
+}
+
+
+class _LateGroup(click.Group):
+    """Imports a command's module when the command is used, not when help is printed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(f"bakeoff.cli.{module}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(HELP.items()))
+
+
+@click.command(cls=_LateGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="bakeoff")
+def cli() -> None:
+    """From an LLM feature's event log to a better model in front of users, with proof at every step.
+
+    \b
+    bakeoff demo            the whole loop on a simulated town, in about ten minutes
+    bakeoff status          where each policy stands and what to type next
+
+    Exit codes: 0 done, 1 our bug, 2 wrong use, 3 refused by a gate, a contract or a rule, 4 something outside
+    does not answer.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of ``bakeoff``."""
+    sys.exit(run_command(cli, name="bakeoff", argv=argv))
+
+
+def run_command(command: click.Command, *, name: str, argv: Sequence[str] | None = None) -> int:
+    """Runs `command` and returns its exit code: errors that a user can act on are printed without a traceback."""
+    try:
+        code: Any = command.main(args=argv, prog_name=name, standalone_mode=False)
+    except BakeoffError as error:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped; the same command goes on from here", err=True)
+        return 130
+    return code if isinstance(code, int) else 0

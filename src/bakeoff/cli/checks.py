@@ -1,0 +1,256 @@
+"""What ``bakeoff doctor`` checks. Each check is a sentence, and where something is wrong what to type."""
+
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from bakeoff import plugins
+from bakeoff.adapters import postgres
+from bakeoff.adapters.generation import hardware
+from bakeoff.errors import Refused, Unreachable, UsageError
+from bakeoff.policies.model import PolicyVersion
+from bakeoff.promotion.apply import ALIAS
+from bakeoff.registry.model import ModelRegistry
+from bakeoff.settings import Settings
+
+State = Literal["fine", "note", "wrong", "unreachable"]
+_MARKS: Mapping[State, str] = {"fine": "ok", "note": "note", "wrong": "WRONG", "unreachable": "AWAY"}
+LIBRARIES = ("bakeoff", "psycopg", "pyarrow", "mlflow", "torch", "transformers", "peft", "llguidance")
+OLDEST_POSTGRES = 14
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One finding."""
+
+    name: str
+    state: State  # 'note': works, but is worth knowing
+    says: str
+    cure: str | None = None  # what to type
+
+
+def fine(name: str, says: str) -> Check:
+    return Check(name=name, state="fine", says=says)
+
+
+def exit_code(checks: Sequence[Check]) -> int:
+    """0, 3 where something is wrong, 4 where something does not answer."""
+    states = {check.state for check in checks}
+    return 4 if "unreachable" in states else 3 if "wrong" in states else 0
+
+
+def as_text(checks: Sequence[Check]) -> str:
+    width = max(len(check.name) for check in checks)
+    lines = []
+    for check in checks:
+        lines.append(f"{_MARKS[check.state]:<6} {check.name:<{width}}  {check.says}")
+        if check.cure:
+            lines.append(f"{'':<{width + 9}}-> {check.cure}")
+    return "\n".join(lines)
+
+
+# ---- this machine -----------------------------------------------------------------------------------------------
+
+
+def libraries(find: Callable[[str], str] = version) -> list[Check]:
+    """Versions that are installed; none is imported."""
+    missing, found = [], [f"python {platform.python_version()}"]
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {find(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    checks = [fine("versions", ", ".join(found))]
+    if missing:
+        checks.append(
+            Check(
+                name="versions",
+                state="note",
+                says=f"not installed: {', '.join(missing)}",
+                cure="pip install 'bakeoff[embedded,mlflow,train]'",
+            )
+        )
+    return checks
+
+
+def machine() -> list[Check]:
+    cuda = _torch_cuda()
+    return [
+        fine("processor", f"{platform.machine()}, {hardware.usable_cores()} usable cores"),
+        number_format(hardware.pick_dtype(cuda_bfloat16=False)),
+        gpu(present=_gpu_present(), installed=cuda is not None, build=None if cuda is None else cuda[0],
+            usable=cuda is not None and cuda[1]),
+    ]  # fmt: skip
+
+
+def number_format(dtype: str) -> Check:
+    """Whether the processor has fast bfloat16 instructions."""
+    if dtype == "bfloat16":
+        return fine("bfloat16", "the processor has fast bfloat16 instructions; local models use them")
+    return Check(
+        name="bfloat16",
+        state="note",
+        says="no fast bfloat16 instructions on this processor: models compute in float32, about three times slower",
+    )
+
+
+def gpu(*, present: bool, installed: bool, build: str | None, usable: bool) -> Check:
+    """`build` is the CUDA version that torch was built for, None for a CPU build."""
+    if present and installed and build is None:
+        return Check(
+            name="GPU",
+            state="wrong",
+            says="there is an NVIDIA GPU, but torch is the build for CPUs only",
+            cure="make setup GPU=1",
+        )
+    if present and not usable:
+        reason = "torch is not installed" if not installed else f"torch (CUDA {build}) cannot use it"
+        return Check(name="GPU", state="wrong", says=f"there is an NVIDIA GPU, but {reason}", cure="look at nvidia-smi")
+    return fine("GPU", f"NVIDIA, torch uses CUDA {build}" if usable else "none; models run on the processor")
+
+
+def _gpu_present() -> bool:
+    return shutil.which("nvidia-smi") is not None or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _torch_cuda() -> tuple[str | None, bool] | None:
+    """CUDA version of torch's build and whether it works; None without torch."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.version.cuda, bool(torch.cuda.is_available())
+
+
+# ---- the database -----------------------------------------------------------------------------------------------
+
+
+def database(settings: Settings) -> list[Check]:
+    """Reachable, new enough, migrated; the last one is not 'fine' where nothing more can be asked of it."""
+    from bakeoff import bootstrap
+    from bakeoff.cli.progress import TerminalProgress
+
+    try:
+        opened = bootstrap.open_deps(settings, progress=TerminalProgress(), migrate=False)
+        with opened as wired, wired.db.transaction() as conn:
+            number = conn.info.server_version // 10_000
+            pending = postgres.pending(conn, plugins.migration_folders())
+    except Unreachable as error:
+        return [Check(name="database", state="unreachable", says=str(error).splitlines()[0], cure=error.cure)]
+    except Refused as error:
+        return [Check(name="database", state="wrong", says=str(error).splitlines()[0], cure=error.cure)]
+    return [server(number, embedded=settings.database_url is None), migrations(settings.schema_name, pending)]
+
+
+def server(number: int, *, embedded: bool) -> Check:
+    if number < OLDEST_POSTGRES:
+        says = f"PostgreSQL {number}; expected {OLDEST_POSTGRES} or newer"
+        return Check(name="database", state="wrong", says=says, cure="upgrade the server")
+    if embedded:
+        says = (
+            f"embedded PostgreSQL {number}: its rules are advisory here, everybody who can open the folder is "
+            "superuser; they guard against mistakes, not against people"
+        )
+        return Check(name="database", state="note", says=says)
+    return fine("database", f"PostgreSQL {number} answers")
+
+
+def migrations(schema: str, pending: Sequence[str]) -> Check:
+    if pending:
+        says = f"schema {schema!r} lacks {', '.join(pending)}"
+        return Check(name="migrations", state="wrong", says=says, cure="bakeoff db migrate")
+    return fine("migrations", f"schema {schema!r} has all of them")
+
+
+# ---- the registry -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """A version with a registered model, and whether it serves everyone."""
+
+    version: PolicyVersion
+    serves: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """One place where the registry does not say what our table says."""
+
+    model: str
+    model_version: str
+    key: Literal["alias", "stage"]
+    found: str | None
+    expected: str | None  # alias: model version it must point at, None for nowhere
+
+
+def expected_stage(status: str) -> str | None:
+    """The tag ``stage`` of a model version, by its policy version's status; None: whatever is there."""
+    return {"candidate": "candidate", "approved": "candidate", "registered": None}.get(status, status)
+
+
+def drifts(
+    known: Sequence[Registered], aliases: Mapping[str, Mapping[str, str]], tags: Mapping[tuple[str, str], str | None]
+) -> list[Drift]:
+    """Differences, by model name and version. `aliases`: of each model; `tags`: its ``stage`` by (name, version)."""
+    found = []
+    for name in sorted({str(each.version.mlflow_model_name) for each in known}):
+        mine = [each for each in known if each.version.mlflow_model_name == name]
+        serving = next((str(each.version.mlflow_model_version) for each in mine if each.serves), None)
+        alias = aliases.get(name, {}).get(ALIAS)
+        if alias != serving:
+            found.append(Drift(model=name, model_version=alias or "", key="alias", found=alias, expected=serving))
+        for each in mine:
+            number = str(each.version.mlflow_model_version)
+            stage, expected = tags.get((name, number)), expected_stage(each.version.status)
+            if expected is not None and stage != expected:
+                found.append(Drift(model=name, model_version=number, key="stage", found=stage, expected=expected))
+    return found
+
+
+def registry(known: Sequence[Registered], models: ModelRegistry, *, repair: bool) -> list[Check]:
+    """Compares, and with `repair` lets the registry follow our table."""
+    try:
+        names = sorted({str(each.version.mlflow_model_name) for each in known})
+        aliases = {name: models.aliases(name) for name in names or ["bakeoff"]}
+        stages = {}
+        for each in known:
+            place = (str(each.version.mlflow_model_name), str(each.version.mlflow_model_version))
+            stages[place] = models.tags(*place).get("stage")
+        found = drifts(known, aliases, stages)
+        return _told(found, len(known), models if repair else None)
+    except Unreachable as error:
+        return [Check(name="MLflow", state="unreachable", says=str(error).splitlines()[0], cure=error.cure)]
+    except UsageError as error:
+        return [Check(name="MLflow", state="wrong", says=str(error).splitlines()[0], cure=error.cure)]
+
+
+def _told(found: Sequence[Drift], count: int, models: ModelRegistry | None) -> list[Check]:
+    if not found:
+        return [fine("MLflow", f"answers; {count} registered versions say what our table says")]
+    return [_drift_check(drift, models) for drift in found]
+
+
+def _drift_check(drift: Drift, models: ModelRegistry | None) -> Check:
+    what = (
+        f"alias {ALIAS} of {drift.model}" if drift.key == "alias" else f"stage of {drift.model}/{drift.model_version}"
+    )
+    says = f"{what} is {drift.found or 'not set'}, our table says {drift.expected or 'none'}"
+    if drift.expected is None:
+        return Check(
+            name="MLflow",
+            state="note",
+            says=f"{says}: what serves now has no registered model",
+            cure="remove the alias in MLflow if something reads it",
+        )
+    if models is None:
+        return Check(name="MLflow", state="wrong", says=says, cure="bakeoff doctor --repair")
+    if drift.key == "alias":
+        models.set_alias(drift.model, ALIAS, drift.expected)
+    else:
+        models.set_tag(drift.model, drift.model_version, "stage", drift.expected)
+    return Check(name="MLflow", state="note", says=f"{says}; repaired")

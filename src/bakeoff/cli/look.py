@@ -1,0 +1,264 @@
+"""``bakeoff status``, ``trace`` and ``doctor``"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from bakeoff import bootstrap, settings
+from bakeoff.cli import checks, lineage, lookup
+from bakeoff.cli.session import answer, as_json, deps, outline, table
+from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, next_command
+from bakeoff.datasets import store as datasets
+from bakeoff.errors import UsageError
+from bakeoff.events import store as events
+from bakeoff.experiments import store as experiments
+from bakeoff.gates import store as gates
+from bakeoff.lifecycle import Deps
+from bakeoff.policies import store as policies
+from bakeoff.policies.model import Policy, PolicyVersion
+from bakeoff.settings import Settings
+
+
+@click.command()
+@as_json
+def status(as_json: bool) -> None:
+    """Where each policy stands: its versions, what serves, the running test, and the next command to type.
+
+    \b
+    Example: bakeoff status
+    """
+    found = settings.load()
+    if untouched(found):
+        text = f"nothing here yet (no database in {found.home})\nnext: bakeoff demo"
+        return answer(as_json, {"policies": [], "next": "bakeoff demo"}, text)
+    with deps(found) as wired, wired.db.transaction() as conn:
+        now = wired.clock()
+        standings = [read_standing(conn, policy) for policy in policies.all_policies(conn)]
+    if not standings:
+        text = "no policy yet\nnext: bakeoff policy create --base smollm2"
+        return answer(as_json, {"policies": [], "next": "bakeoff policy create --base smollm2"}, text)
+    advised = [(standing, next_command(standing, now)) for standing in standings]
+    bodies = [_body(standing, following) for standing, following in advised]
+    return answer(as_json, {"policies": bodies}, "\n\n".join(_text(standing, after) for standing, after in advised))
+
+
+def untouched(found: Settings) -> bool:
+    """Whether the embedded database was never started here; looking must not make one."""
+    return found.database_url is None and not (found.home / "postgres").exists()
+
+
+def read_standing(conn: lookup.Conn, policy: Policy) -> Standing:
+    versions = policies.versions(conn, policy.policy_id)
+    names = {version.policy_version_id: version.name for version in versions}
+    incumbent = lookup.find_incumbent(conn, policy.policy_id)
+    explorer, explorer_bp = _explorer(conn, policy.policy_id) if incumbent else (None, 0)
+    log = events.summarize(conn, policy.task)
+    newest = datasets.latest(conn, policy.task)
+    tests = _latest_tests(conn, policy.policy_id)
+    return Standing(
+        policy_id=policy.policy_id,
+        task=policy.task,
+        versions=tuple(_facts(conn, version, tests.get(version.policy_version_id)) for version in versions),
+        incumbent=None if incumbent is None else incumbent.name,
+        explorer=None if explorer is None else names[explorer],
+        explorer_bp=explorer_bp,
+        last_resort=None if policy.last_resort is None else names[policy.last_resort],
+        running=_running(conn, policy.policy_id, names),
+        events=log.events,
+        decisions=log.decisions,
+        dataset=None if newest is None else newest.version,
+        dataset_digest=None if newest is None else newest.digest,
+    )
+
+
+def _explorer(conn: lookup.Conn, policy_id: str) -> tuple[str | None, int]:
+    default = experiments.default_experiment(conn, policy_id)
+    phase = experiments.phases(conn, default.experiment_id)[-1]
+    known = {variant.variant_id: variant for variant in experiments.variants(conn, default.experiment_id)}
+    found = known.get(str(phase.treated_variant_id))
+    return (None, 0) if found is None else (found.policy_version_id, phase.treated_bp)
+
+
+def _latest_tests(conn: lookup.Conn, policy_id: str) -> dict[str, Any]:
+    return {lookup.treated(conn, test).policy_version_id: test.status for test in experiments.tests(conn, policy_id)}
+
+
+def _facts(conn: lookup.Conn, version: PolicyVersion, test_status: Any) -> VersionFacts:
+    report = gates.latest(conn, version.policy_version_id)
+    approval = policies.live_approval(conn, version.policy_version_id)
+    return VersionFacts(
+        version=version,
+        verdict=None if report is None else report.report.verdict.value,  # type: ignore[arg-type]  # never SHOWN
+        report_digest=None if report is None else report.report.digest,
+        approved_by=None if approval is None else f"{approval.signed_by} ({approval.kind})",
+        approved_until=None if approval is None else approval.expires_at,
+        test_status=test_status,
+    )
+
+
+def _running(conn: lookup.Conn, policy_id: str, names: dict[str, str]) -> RunningTest | None:
+    test = experiments.running_test(conn, policy_id)
+    if test is None:
+        return None
+    phase = experiments.phases(conn, test.experiment_id)[-1]
+    last = lookup.last_look(conn, test)
+    return RunningTest(
+        experiment_id=test.experiment_id,
+        treated=names[lookup.treated(conn, test).policy_version_id],
+        phase=phase.number,
+        treated_bp=phase.treated_bp,
+        units=len(experiments.exposures(conn, test.experiment_id)),
+        verdict=None if last is None else last.advice.verdict,
+        reason=None if last is None else last.advice.reason,
+        looked_at=None if last is None else last.taken_at,
+    )
+
+
+def _body(standing: Standing, following: Next) -> dict[str, Any]:
+    running = standing.running
+    return {
+        "policy_id": standing.policy_id,
+        "task": standing.task,
+        "versions": [_version_row(facts, standing) for facts in standing.versions],
+        "incumbent": standing.incumbent,
+        "explorer": standing.explorer,
+        "explorer_share": standing.explorer_bp / 10_000,
+        "last_resort": standing.last_resort,
+        "test": None if running is None else asdict(running),
+        "events": standing.events,
+        "decisions": standing.decisions,
+        "dataset": standing.dataset,
+        "next": following.command,
+        "why": following.why,
+    }
+
+
+def _text(standing: Standing, following: Next) -> str:
+    serves = f"{standing.incumbent} serves everyone" if standing.incumbent else "nothing serves yet"
+    explorer = f", {standing.explorer} takes {standing.explorer_bp / 100:g} % of decisions" if standing.explorer else ""
+    rescue = f", {standing.last_resort} is the last resort" if standing.last_resort else ""
+    dataset = f"newest dataset {standing.dataset}" if standing.dataset else "no dataset yet"
+    lines = [
+        f"{standing.policy_id}: {serves}{explorer}{rescue}",
+        "",
+        _indented(table([_version_row(facts, standing) for facts in standing.versions])),
+        "",
+        *_test_lines(standing.running),
+        f"  log   {standing.decisions} decisions, {standing.events - standing.decisions} outcomes; {dataset}",
+        f"  next  {following.command}",
+        f"        {following.why}",
+    ]
+    return "\n".join(lines)
+
+
+def _test_lines(test: RunningTest | None) -> list[str]:
+    if test is None:
+        return []
+    head = f"  test  {test.treated} meets {test.treated_bp / 100:g} % (phase {test.phase}), {test.units} units so far"
+    if test.verdict is None:
+        return [head]
+    return [head, f"        {test.looked_at:%Y-%m-%d %H:%M}: {test.verdict}, {test.reason}"]
+
+
+def _version_row(facts: VersionFacts, standing: Standing) -> dict[str, Any]:
+    roles = {standing.incumbent: "incumbent", standing.explorer: "explorer", standing.last_resort: "last resort"}
+    return {
+        "version": facts.name,
+        "status": facts.version.status,
+        "role": roles.get(facts.name),
+        "engine": facts.version.spec.engine,
+        "model": lineage.models_uri(facts.version),
+        "gate": facts.verdict,
+        "approved by": facts.approved_by,
+        "test": facts.test_status,
+    }
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+@click.command()
+@click.argument("name", metavar="ID")
+@as_json
+def trace(name: str, as_json: bool) -> None:
+    """Follow a thing both ways: a decision id, planner_policy/3, models:/planner_model/1 or a dataset's digest.
+
+    A decision leads to its request, variant, policy version, model, run, dataset and outcomes; a version to its
+    model, run, dataset, approvals and tests; a dataset to every version that learnt from it.
+
+    \b
+    Example: bakeoff trace planner_policy/3
+    """
+    with deps() as wired, wired.db.transaction() as conn:
+        body = _trace(conn, name)
+    if body is None:
+        raise UsageError(
+            f"{name!r} is no decision, policy version, model or dataset that is known here",
+            cure="type for instance: bakeoff trace planner_policy/1 (bakeoff policy list shows the versions)",
+        )
+    request = body.pop("request", None)  # pages long: for machines
+    rest = "" if request is None else f"\nrequest: {len(str(request))} characters, shown by --json"
+    answer(as_json, body | ({} if request is None else {"request": request}), outline(body) + rest)
+
+
+def _trace(conn: lookup.Conn, name: str) -> dict[str, Any] | None:
+    if name.startswith(lineage.MODELS):
+        return lineage.of_model(conn, name)
+    if name.startswith("sha256:"):
+        return lineage.of_dataset(conn, name)
+    if _is_uuid(name):
+        return lineage.of_decision(conn, name)
+    if "/" in name:
+        return lineage.of_version(conn, policies.find_version(conn, name))
+    return None
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Let the registry follow our table where the two differ.")
+@as_json
+@click.pass_context
+def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
+    """Check versions, the machine, the database, MLflow, and whether the registry says what our table says.
+
+    Exit code 0 where nothing is wrong, 4 where something does not answer, 3 for anything else.
+
+    \b
+    Example: bakeoff doctor --repair
+    """
+    found = settings.load()
+    results = [*checks.libraries(), *checks.machine()]
+    if untouched(found):
+        results.append(checks.fine("database", f"none in {found.home} yet; the first command that needs one makes it"))
+    else:
+        results += checks.database(found)
+        if results[-1].state == "fine":
+            with deps(found) as wired:
+                results += checks.registry(_registered(wired), wired.models, repair=repair)
+    rows = [asdict(check) for check in results]
+    answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
+    if worst := checks.exit_code(results):
+        ctx.exit(worst)
+
+
+def _registered(wired: Deps) -> Sequence[checks.Registered]:
+    with wired.db.transaction() as conn:
+        found = []
+        for policy in policies.all_policies(conn):
+            incumbent = lookup.find_incumbent(conn, policy.policy_id)
+            serving = None if incumbent is None else incumbent.policy_version_id
+            for version in policies.versions(conn, policy.policy_id):
+                if version.mlflow_model_name is not None:
+                    found.append(checks.Registered(version=version, serves=version.policy_version_id == serving))
+        return found

@@ -1,0 +1,239 @@
+"""``bakeoff policy``"""
+
+from dataclasses import asdict
+from typing import Any, Literal, cast
+
+import click
+
+from bakeoff import bootstrap, lifecycle, plugins, settings
+from bakeoff.cli import lineage
+from bakeoff.cli.lookup import find_incumbent
+from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, table, task_option
+from bakeoff.errors import UsageError
+from bakeoff.experiments import store as experiments
+from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
+from bakeoff.inference.python_policy import load_function
+from bakeoff.policies import store as policies
+from bakeoff.policies.model import PolicyVersion
+from bakeoff.training.run import Base
+
+
+@click.group()
+def policy() -> None:
+    """Policies and their numbered versions: what is replayed, judged, tried and served.
+
+    \b
+    Example: bakeoff policy create --base smollm2
+             bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have"
+             bakeoff policy show planner_policy/1
+    """
+
+
+@policy.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """Every policy version with its status.
+
+    \b
+    Example: bakeoff policy list
+    """
+    with deps() as wired, wired.db.transaction() as conn:
+        rows = [
+            _row(version, serves=incumbent is not None and version.policy_version_id == incumbent.policy_version_id)
+            for known in policies.all_policies(conn)
+            for incumbent in [find_incumbent(conn, known.policy_id)]
+            for version in policies.versions(conn, known.policy_id)
+        ]
+    text = table(rows) or "no policy yet; bakeoff policy create --base smollm2 makes the first version"
+    answer(as_json, {"policy_versions": rows}, text)
+
+
+@policy.command()
+@click.argument("name")
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """What a version is made of: model, run, dataset; what was judged, who approved, where it was tried.
+
+    \b
+    Example: bakeoff policy show planner_policy/3
+    """
+    with deps() as wired, wired.db.transaction() as conn:
+        version = policies.find_version(conn, name)
+        body = lineage.of_version(conn, version)
+    body["spec"] = asdict(version.spec)
+    answer(as_json, body, outline(body))
+
+
+@policy.command()
+@task_option
+@click.option("--base", help="A base model with the task's prompt: an alias (smollm2), a hub id or a folder.")
+@click.option("--python", "function", metavar="MODULE:FUNCTION", help="A function, for instance a heuristic.")
+@click.option("--function-version", default="1", show_default=True, help="Raise it when the function changes.")
+@click.option("--seed", default=0, show_default=True, help="For a randomised function.")
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: what is fast on this machine]")
+@click.option("--decoding", type=click.Choice(["choices", "greedy"]), default="choices", show_default=True)
+@click.option("--price-prompt", default=0.0, show_default=True, help="Declared price per million prompt tokens.")
+@click.option("--price-completion", default=0.0, show_default=True, help="... per million completion tokens.")
+@as_json
+def create(
+    task_name: str,
+    base: str | None,
+    function: str | None,
+    function_version: str,
+    seed: int,
+    dtype: str | None,
+    decoding: Literal["choices", "greedy"],
+    price_prompt: float,
+    price_completion: float,
+    as_json: bool,
+) -> None:
+    """A policy version without training. The same again is the version that is there.
+
+    \b
+    Example: bakeoff policy create --base smollm2
+             bakeoff policy create --python planner.policies:heuristic
+    """
+    if (base is None) == (function is None):
+        raise UsageError(
+            "a policy version is a model or a function; one of --base and --python is needed",
+            cure="bakeoff policy create --base smollm2, or --python package.module:function",
+        )
+    prompt_version = plugins.load_task(task_name).prompt_version
+    with deps() as wired:
+        if function is not None:
+            spec = python_spec(task_name, prompt_version, function, function_version, seed)
+        else:
+            chosen = dtype or bootstrap.dtype(settings.load())
+            price = Price(per_million_prompt_tokens=price_prompt, per_million_completion_tokens=price_completion)
+            spec = model_spec(task_name, prompt_version, wired.bases.resolve(str(base)), chosen, decoding, price)
+        version = lifecycle.create_policy(wired, policy_id(task_name), spec)
+        with wired.db.transaction() as conn:
+            serves = find_incumbent(conn, version.policy_id)
+    following = "gate" if serves else "policy adopt"
+    more = f"next: bakeoff {following} {version.name}" + ("" if serves else ' --by "Your Name" --reason "..."')
+    answer(as_json, _row(version, serves=False), f"{version.name} ({version.status})\n{more}")
+
+
+def python_spec(task: str, prompt_version: str, function: str, function_version: str, seed: int) -> PolicySpec:
+    """Raises UsageError where the function cannot be loaded."""
+    load_function(function)
+    return PolicySpec(
+        task=task,
+        engine="python",
+        prompt_version=prompt_version,
+        function=function,
+        function_version=function_version,
+        seed=seed,
+    )
+
+
+def model_spec(
+    task: str, prompt_version: str, base: Base, dtype: str, decoding: Literal["choices", "greedy"], price: Price
+) -> PolicySpec:
+    """An untuned base model with the task's prompt."""
+    return PolicySpec(
+        task=task,
+        engine="transformers",
+        prompt_version=prompt_version,
+        model=ModelRef(base=base.name, base_digest=base.digest),
+        dtype=cast(Literal["float32", "bfloat16"], dtype),
+        decoding=Decoding(mode=decoding),
+        price=price,
+    )
+
+
+@policy.command()
+@click.argument("name")
+@click.option("--by", "signed_by", required=True, help="Who decides.")
+@click.option("--reason", required=True, help="Why this is what you start from.")
+@click.option("--explorer", help="A version of random answers with known propensity.")
+@click.option(
+    "--explorer-share",
+    type=click.FloatRange(0, 0.5),
+    help="Share of decisions that the explorer takes.  [default: 0.1 with --explorer]",
+)
+@click.option("--last-resort", help="The python version that answers when the assigned one fails.")
+@as_json
+def adopt(
+    name: str,
+    signed_by: str,
+    reason: str,
+    explorer: str | None,
+    explorer_share: float | None,
+    last_resort: str | None,
+    as_json: bool,
+) -> None:
+    """Start from a version: serve it to everyone, without evidence but with a name and a reason.
+
+    Once something serves, the next versions go the long way: gate, approve, experiment, promote.
+
+    \b
+    Example: bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have" \\
+                 --explorer planner_policy/3 --explorer-share 0.1 --last-resort planner_policy/2
+    """
+    if explorer_share is not None and explorer is None:
+        raise UsageError("--explorer-share needs --explorer", cure="name the version: --explorer planner_policy/3")
+    share = 0.0 if explorer is None else 0.1 if explorer_share is None else explorer_share
+    with deps() as wired:
+        with wired.db.transaction() as conn:
+            version, explores, rescues = (
+                None if each is None else policies.find_version(conn, each) for each in (name, explorer, last_resort)
+            )
+            assert version is not None  # `name` is required
+            serving = find_incumbent(conn, version.policy_id)
+        if serving is not None and serving.policy_version_id != version.policy_version_id:
+            raise UsageError(
+                f"{serving.name} serves {version.policy_id} already; adopting is for what a policy starts from",
+                cure=f"bakeoff gate {version.name} is the way for every later version",
+            )
+        default = lifecycle.adopt(
+            wired,
+            version,
+            signed_by=signed_by,
+            reason=reason,
+            explorer=explores,
+            explorer_bp=round(share * 10_000),
+            last_resort=rescues,
+        )
+        with wired.db.transaction() as conn:
+            current = experiments.phases(conn, default.experiment_id)[-1].treated_bp / 10_000
+    if current != share:
+        raise UsageError(f"{name} was adopted before, with an explorer share of {current:.0%}; it stays as it is")
+    body = {
+        "policy_version": version.name,
+        "experiment_id": default.experiment_id,
+        "explorer": explorer,
+        "explorer_share": share,
+        "last_resort": last_resort,
+    }
+    rest = f"; {share:.0%} of decisions by {explorer}" if explorer else ""
+    answer(as_json, body, f"{version.name} serves everyone{rest}, adopted by {signed_by}")
+
+
+@policy.command("last-resort")
+@click.argument("name")
+@as_json
+def last_resort(name: str, as_json: bool) -> None:
+    """Name the python version that answers when the assigned one fails, is too slow or cannot be repaired.
+
+    \b
+    Example: bakeoff policy last-resort planner_policy/2
+    """
+    with deps() as wired:
+        with wired.db.transaction() as conn:
+            version = policies.find_version(conn, name)
+        lifecycle.name_last_resort(wired, version)
+    body = {"policy_id": version.policy_id, "last_resort": version.name}
+    answer(as_json, body, f"{version.name} is the last resort of {version.policy_id}")
+
+
+def _row(version: PolicyVersion, *, serves: bool) -> dict[str, Any]:
+    spec = version.spec
+    return {
+        "name": version.name,
+        "status": version.status,
+        "serves": "everyone" if serves else "",
+        "engine": spec.engine,
+        "what": spec.function or (spec.model.base if spec.model else None),
+        "model": lineage.models_uri(version),
+    }

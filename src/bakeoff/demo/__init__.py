@@ -1,0 +1,1 @@
+"""The whole loop on a simulated world: real PostgreSQL, real MLflow, a real small LLM; the people are simulated."""

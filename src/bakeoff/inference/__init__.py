@@ -1,0 +1,1 @@
+"""How an answer is made: the same code for replay and for serving."""

@@ -1,0 +1,117 @@
+"""PolicySpec (the thing replayed and judged), the Engine port, and what running a policy gives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from bakeoff.fingerprint import digest
+from bakeoff.task import Answer, Completion, JsonSchema, Message, Violation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRef:
+    """Weights, known by content."""
+
+    base: str  # alias, hub id or path, for instance 'smollm2'
+    base_digest: str  # of the base weights and tokenizer
+    adapter: str | None = None  # where the LoRA adapter lies (URI or path); None = untuned
+    adapter_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How tokens are chosen.
+
+    'greedy': constrained greedy walk, each choice sees the ones before it.
+    'choices': every open choice of the schema is scored in one forward pass, with the schema's first value
+    standing in for the others, so no choice depends on another one. Needs a schema whose open places are
+    closed sets that part at their first differing token."""
+
+    mode: Literal["greedy", "choices"] = "greedy"
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """Declared price, so that offline cost is deterministic."""
+
+    per_million_prompt_tokens: float = 0.0  # in `currency`
+    per_million_completion_tokens: float = 0.0
+    currency: str = "EUR"
+
+    def __post_init__(self) -> None:
+        for name in ("per_million_prompt_tokens", "per_million_completion_tokens"):
+            # 2 and 2.0 are one price, so they must be one fingerprint.
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+
+    def of(self, completion: Completion) -> float:
+        return (
+            completion.prompt_tokens * self.per_million_prompt_tokens
+            + completion.completion_tokens * self.per_million_completion_tokens
+        ) / 1e6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicySpec:
+    """Model or function + prompt + decoding + engine. Another serving engine is another spec."""
+
+    task: str
+    engine: Literal["transformers", "python", "logged"]
+    prompt_version: str  # of the task
+    model: ModelRef | None = None  # for engine 'transformers'
+    dtype: Literal["float32", "bfloat16"] | None = None  # for engine 'transformers'
+    decoding: Decoding | None = None  # for engine 'transformers'
+    function: str | None = None  # for engine 'python': 'package.module:name'
+    function_version: str | None = None  # declared by whoever changes the function
+    seed: int = 0  # for randomised python policies
+    price: Price = Price()
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything but where the adapter happens to lie."""
+        body = asdict(self)
+        if body["model"] is not None:
+            del body["model"]["adapter"]
+        return digest(body)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyAnswer:
+    """One answer of a policy with all that is worth keeping. Nothing the validator mends is hidden."""
+
+    raw: str  # as the engine gave it
+    parsed: Answer | None  # None where it could not be read
+    violations: tuple[Violation, ...]  # of the parsed answer, before any repair
+    answer: Answer | None  # what may be shown: parsed, or repaired; None where neither was possible
+    completion: Completion
+    cost: float  # in the currency of the spec's price
+    action_propensity: float | None
+
+    @property
+    def repaired(self) -> bool:
+        return self.answer is not None and self.answer != self.parsed
+
+
+class Engine(Protocol):
+    """Loads a model once and completes prompts, one at a time (batch size 1: no batch effect can exist)."""
+
+    def complete(
+        self,
+        messages: Sequence[Message],
+        *,
+        schema: JsonSchema,
+        decoding: Decoding,
+        deadline_s: float | None = None,
+    ) -> Completion:
+        """Raises TimeoutError when `deadline_s` seconds of wall-clock time run out; checked at every model step."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """Library versions, dtype, threads: stamped on replays, not part of the spec's fingerprint."""
+        ...
+
+
+class Engines(Protocol):
+    """Opens an engine for a spec; keeps the ones in use loaded."""
+
+    def open(self, spec: PolicySpec) -> Engine: ...

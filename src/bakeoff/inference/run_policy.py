@@ -1,0 +1,74 @@
+"""One request through one policy: complete, parse, validate, repair. Replay and serving call this alike."""
+
+import time
+from dataclasses import replace
+
+from bakeoff.errors import UsageError
+from bakeoff.fingerprint import as_stored, canonical_json
+from bakeoff.inference.model import Decoding, Engine, PolicyAnswer, PolicySpec
+from bakeoff.inference.python_policy import load_function
+from bakeoff.task import Answer, Completion, ParseError, Request, Task, Violation
+
+
+def run_policy(
+    task: Task, spec: PolicySpec, request: Request, *, engine: Engine | None, deadline_s: float | None = None
+) -> PolicyAnswer:
+    """Answers `request` as `spec` says. `engine` is needed for engine kind 'transformers' only.
+
+    `deadline_s` is wall-clock seconds for the engine. Raises TimeoutError past it, UsageError where the spec
+    cannot be run; an answer that cannot be read is no error but the violation 'unparseable'."""
+    if spec.engine == "python":
+        return _run_python(task, spec, request)
+    if spec.engine != "transformers" or engine is None:
+        raise UsageError(f"engine {spec.engine!r} needs an engine to run; python policies do not")
+    completion = engine.complete(
+        task.render(request),
+        schema=task.answer_schema(request),
+        decoding=spec.decoding or Decoding(),
+        deadline_s=deadline_s,
+    )
+    # PostgreSQL keeps no NUL character, and a model may write anything.
+    completion = replace(completion, text=completion.text.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    try:
+        parsed = task.parse(request, completion)
+    except ParseError as error:
+        broken = Violation(rule="unparseable", where=None, detail=str(error))
+        return _answer(spec, completion, None, (broken,), None, None)
+    return _validated(task, spec, request, completion, as_stored(parsed), None)
+
+
+def _run_python(task: Task, spec: PolicySpec, request: Request) -> PolicyAnswer:
+    started = time.perf_counter()
+    result = load_function(spec.function or "")(request, seed=spec.seed)
+    completion = Completion(text=canonical_json(result.answer), latency_s=time.perf_counter() - started)
+    return _validated(task, spec, request, completion, as_stored(result.answer), result.action_propensity)
+
+
+def _validated(
+    task: Task, spec: PolicySpec, request: Request, completion: Completion, parsed: Answer, propensity: float | None
+) -> PolicyAnswer:
+    violations = tuple(task.violations(request, parsed))
+    answer: Answer | None = parsed
+    if violations:
+        repaired = as_stored(task.repair(request, parsed, violations))
+        answer = None if task.violations(request, repaired) else repaired
+    return _answer(spec, completion, parsed, violations, answer, propensity)
+
+
+def _answer(
+    spec: PolicySpec,
+    completion: Completion,
+    parsed: Answer | None,
+    violations: tuple[Violation, ...],
+    answer: Answer | None,
+    propensity: float | None,
+) -> PolicyAnswer:
+    return PolicyAnswer(
+        raw=completion.text,
+        parsed=parsed,
+        violations=violations,
+        answer=answer,
+        completion=completion,
+        cost=spec.price.of(completion),
+        action_propensity=propensity,
+    )

@@ -1,0 +1,63 @@
+"""Who may get traffic: a signature on evidence, or an adoption with a reason."""
+
+import uuid
+from datetime import datetime, timedelta
+
+from bakeoff.errors import Refused, UsageError
+from bakeoff.policies.model import NAMESPACE, Approval, PolicyVersion
+
+VALID_FOR = timedelta(days=30)
+"""How long a signature opens the way to new phases; afterwards the evidence is stale."""
+
+
+def approve(
+    version: PolicyVersion,
+    *,
+    report_digest: str,
+    report_verdict: str,
+    report_fingerprint: str,
+    signed_by: str,
+    note: str,
+    now: datetime,
+) -> Approval:
+    """A person's signature on one gate report. Raises Refused where the report does not say PASS or judged
+    another spec, UsageError where name or note are missing."""
+    if report_verdict != "PASS":
+        raise Refused(f"report {report_digest} says {report_verdict}; only PASS can be approved")
+    if report_fingerprint != version.fingerprint:
+        raise Refused(
+            f"report {report_digest} judged {report_fingerprint}, {version.name} is {version.fingerprint}",
+            cure=f"run the gate again: bakeoff gate {version.name}",
+        )
+    return _approval(version, "signed", report_digest, signed_by, note, now, now + VALID_FOR)
+
+
+def adopt(version: PolicyVersion, *, signed_by: str, reason: str, now: datetime) -> Approval:
+    """For what a policy starts from: it serves already, so there is nothing to compare it with."""
+    if version.status not in ("registered", "production"):
+        raise Refused(f"{version.name} is {version.status}; only a registered version can be adopted")
+    return _approval(version, "adopted", None, signed_by, reason, now, None)
+
+
+def _approval(
+    version: PolicyVersion,
+    kind: str,
+    report_digest: str | None,
+    signed_by: str,
+    note: str,
+    now: datetime,
+    expires_at: datetime | None,
+) -> Approval:
+    if not signed_by.strip() or not note.strip():
+        raise UsageError("an approval needs a name and a note", cure='add --by "Your Name" --note "what you looked at"')
+    return Approval(
+        approval_id=str(uuid.uuid5(NAMESPACE, f"{version.policy_version_id}|{kind}|{report_digest}|{now.isoformat()}")),
+        policy_version_id=version.policy_version_id,
+        kind="signed" if kind == "signed" else "adopted",
+        report_digest=report_digest,
+        fingerprint=version.fingerprint,
+        signed_by=signed_by,
+        note=note,
+        signed_at=now,
+        expires_at=expires_at,
+    )

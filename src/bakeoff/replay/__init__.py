@@ -1,0 +1,1 @@
+"""What a policy would have done: one policy spec over held-out requests, deterministically."""

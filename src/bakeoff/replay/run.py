@@ -1,0 +1,78 @@
+"""Pure verbs of replay: choose the rows, answer one, certify, aggregate."""
+
+import hashlib
+import math
+from collections.abc import Callable, Container, Iterable, Sequence
+
+import numpy as np
+
+from bakeoff.errors import Refused, UsageError
+from bakeoff.inference.model import PolicyAnswer
+from bakeoff.replay.model import Certificate, ReplayRow
+from bakeoff.task import Example, Task
+
+Answerer = Callable[[Example], PolicyAnswer]
+
+
+def select(examples: Iterable[Example], *, sample: int | None, seed: int, first: Container[str] = ()) -> list[Example]:
+    """The examples to replay: all, or `sample` of them by a seeded hash, so that a larger sample contains the
+    smaller one. Examples whose ids are in `first` come before the others. Raises Refused where there are none."""
+    ranked = sorted(examples, key=lambda e: (e.example_id not in first, _rank(seed, e.example_id)))
+    chosen = ranked if sample is None else ranked[:sample]
+    if not chosen:
+        raise Refused("there is no held-out example to replay", cure="build a dataset with more units, or sample more")
+    return chosen
+
+
+def _rank(seed: int, example_id: str) -> bytes:
+    return hashlib.sha256(f"{seed}|{example_id}".encode()).digest()
+
+
+def replay_row(task: Task, example: Example, answered: PolicyAnswer) -> ReplayRow:
+    """Scores the answer as the policy gave it, before any repair. One that could not be read scores as empty.
+
+    Raises UsageError where the task scores with NaN or infinity: missing is None, never a number."""
+    metrics = task.score(example, answered.parsed if answered.parsed is not None else {})
+    wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
+    if wrong:
+        raise UsageError(
+            f"task {task.name} scores example {example.example_id} with a number that is none: {', '.join(wrong)}",
+            cure="return None where a metric does not apply",
+        )
+    return ReplayRow(
+        example_id=example.example_id,
+        unit_id=example.unit_id,
+        raw_answer=answered.raw,
+        parsed_answer=answered.parsed,
+        answer=answered.answer,
+        violations=answered.violations,
+        metrics=metrics,
+        prompt_tokens=answered.completion.prompt_tokens,
+        completion_tokens=answered.completion.completion_tokens,
+        latency_s=answered.completion.latency_s,
+        cost=answered.cost,
+    )
+
+
+def certify(rows: Sequence[ReplayRow], examples: Sequence[Example], answer: Answerer, *, sample: int) -> Certificate:
+    """Answers the last `sample` rows again, last first, and counts equal ones."""
+    by_id = {row.example_id: row for row in rows}
+    again = list(examples)[::-1][:sample]
+    equal = sum(answer(example).raw == by_id[example.example_id].raw_answer for example in again)
+    return Certificate(rows=len(again), equal=equal)
+
+
+def aggregate(rows: Sequence[ReplayRow]) -> dict[str, float]:
+    """Means over rows by metric (None left out), coverage, tokens, cost; latency as p50 and p95 in seconds."""
+    names = sorted({name for row in rows for name in row.metrics})
+    figures: dict[str, float] = {"rows": float(len(rows))}
+    for name in names:
+        values = [value for row in rows if (value := row.metrics.get(name)) is not None]
+        if values:
+            figures[name] = float(np.mean(values))
+        figures[f"{name}_coverage"] = len(values) / len(rows)
+    figures["tokens"] = float(np.mean([row.prompt_tokens + row.completion_tokens for row in rows]))
+    figures["cost"] = float(np.mean([row.cost for row in rows]))
+    latencies = [row.latency_s for row in rows]
+    figures["latency_p50_s"], figures["latency_p95_s"] = (float(q) for q in np.quantile(latencies, [0.5, 0.95]))
+    return figures

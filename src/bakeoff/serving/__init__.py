@@ -1,0 +1,1 @@
+"""request -> variant -> policy -> answer -> validated decision -> event."""

@@ -1,0 +1,74 @@
+"""Which variant a request meets: read in one short transaction, nothing is written here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bakeoff.errors import Refused
+from bakeoff.experiments import store
+from bakeoff.experiments.assign import assign, assign_decision
+from bakeoff.experiments.model import HASH_VERSION, Exposure, InForce, Variant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assigned:
+    """An experiment, a variant and with which probability."""
+
+    experiment_id: str
+    variant_id: str
+    policy_version_id: str
+    probability: float
+    exposure: Exposure | None  # to be written with the decision, where a unit first meets a test's variant
+
+
+def assigned(conn: store.Conn, policy_id: str, *, unit_id: str, key: str, at: datetime) -> Assigned:
+    """The running test if it takes this unit, else the default experiment. Raises UsageError or Refused where
+    the policy serves nobody."""
+    running = store.in_force(conn, policy_id, unit_id)
+    if "test" in running:
+        found = _in_test(running["test"], unit_id, at)
+        if found is not None:
+            return found
+    if "default" not in running:
+        default = store.default_experiment(conn, policy_id)
+        raise Refused(f"default experiment {default.experiment_id} of {policy_id} has no phase, so it serves nobody")
+    return _in_default(running["default"], key)
+
+
+def _in_test(test: InForce, unit_id: str, at: datetime) -> Assigned | None:
+    if test.met_variant_id is not None and test.met_probability is not None:
+        return _assigned(test.variants[test.met_variant_id], test.met_probability, None)
+    phase = test.phase
+    drawn = assign(phase.experiment_id, unit_id, phase.treated_bp)
+    if drawn is None:
+        return None
+    variant = test.variants[str(phase.treated_variant_id if drawn.arm == "treated" else phase.control_variant_id)]
+    exposure = Exposure(
+        experiment_id=phase.experiment_id,
+        unit_id=unit_id,
+        variant_id=variant.variant_id,
+        policy_version_id=variant.policy_version_id,
+        phase=phase.number,
+        bucket=drawn.bucket,
+        assignment_probability=drawn.assignment_probability,
+        hash_version=HASH_VERSION,
+        occurred_at=at,
+    )
+    return _assigned(variant, drawn.assignment_probability, exposure)
+
+
+def _in_default(default: InForce, key: str) -> Assigned:
+    phase = default.phase
+    drawn = assign_decision(phase.experiment_id, key, phase.treated_bp)
+    explores = drawn.variant == "explorer"
+    variant = default.variants[str(phase.treated_variant_id if explores else phase.control_variant_id)]
+    return _assigned(variant, drawn.assignment_probability, None)
+
+
+def _assigned(variant: Variant, probability: float, exposure: Exposure | None) -> Assigned:
+    return Assigned(
+        experiment_id=variant.experiment_id,
+        variant_id=variant.variant_id,
+        policy_version_id=variant.policy_version_id,
+        probability=probability,
+        exposure=exposure,
+    )

@@ -1,0 +1,364 @@
+"""The border: what a domain must say so that the loop can run over it, with every type it mentions.
+
+A task is a plug-in found by the entry-point group ``bakeoff.tasks``; it imports this module and
+`bakeoff.stats`, nothing else of the core. Four methods are enough for a first loop (`render`, `parse`,
+`violations`, `score`); subclass `TaskBase` to get defaults for the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+from bakeoff.fingerprint import digest
+
+Request = Mapping[str, Any]
+"""The whole context a policy decides on, as JSON values; stored as it was, known by its content digest."""
+Answer = Mapping[str, Any]
+"""A parsed answer, as JSON values."""
+JsonSchema = Mapping[str, Any]
+"""JSON Schema 2020-12, within the keywords that llguidance enforces."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One chat message, before the model's own chat template."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One place of a constrained answer where the schema leaves more than one value open."""
+
+    key: str  # the property name that the value belongs to
+    value: str  # the JSON text of the value chosen, for instance '"yes"'
+    logprobs: Mapping[str, float]  # natural log-probability per allowed value, normalised over the allowed ones
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What an engine answered."""
+
+    text: str  # the raw answer
+    choices: tuple[Choice, ...] = ()  # in the order of the answer; empty where the engine cannot tell
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    model_steps: int = 0  # forward passes spent
+    latency_s: float = 0.0  # wall-clock seconds; never part of a digest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Violation:
+    """A breach of a hard constraint in one answer."""
+
+    rule: str  # stable id, for instance 'allergy'
+    where: str | None  # the part of the answer, for instance 'mon'
+    detail: str  # evidence in words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """What a number means. Values are floats or None; None means not applicable and is never turned into 0."""
+
+    name: str
+    unit: str
+    direction: Literal["higher", "lower"]  # which way is better
+    low: float | None  # smallest possible value, None if unbounded
+    high: float | None  # largest possible value, None if unbounded
+    meaning: str
+
+
+class Role(StrEnum):
+    """What an event type means to the loop, whatever the domain calls it."""
+
+    DECISION = "decision"
+    ACCEPT = "accept"
+    EDIT = "edit"
+    REJECT = "reject"
+    REGENERATE = "regenerate"
+    INTERVENTION = "intervention"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventType:
+    """One type of event that a task logs."""
+
+    name: str
+    role: Role
+    required: tuple[str, ...] = ()  # payload fields that must be there
+    optional: tuple[str, ...] = ()  # payload fields that may be there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoggedEvent:
+    """An event as it lies in the log."""
+
+    event_id: str
+    event_type: str
+    role: Role
+    unit_id: str
+    decision_id: str | None
+    occurred_at: datetime
+    experiment_id: str
+    variant_id: str
+    policy_version_id: str  # assigned
+    served_policy_version_id: str | None  # who answered; decisions only
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """One need (for the planner: a household's week): its decisions joined with their outcomes."""
+
+    need_id: str
+    unit_id: str
+    request: Request  # of the first decision
+    request_digest: str
+    decisions: tuple[LoggedEvent, ...]  # at least one, oldest first
+    outcomes: tuple[LoggedEvent, ...]  # oldest first
+
+    @property
+    def decision(self) -> LoggedEvent:
+        """The first decision: the one that the need is judged by."""
+        return self.decisions[0]
+
+    def accepted(self, within: timedelta = timedelta(hours=72)) -> bool:
+        """Explicit acceptance (``accepted_by == "user"``) of the first decision in time; time-outs do not count."""
+        first = self.decision
+        return any(
+            event.role is Role.ACCEPT
+            and event.decision_id == first.decision_id
+            and event.payload.get("accepted_by") == "user"
+            and event.occurred_at - first.occurred_at <= within
+            for event in self.outcomes
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A row to learn from and to be judged on, made from one episode."""
+
+    example_id: str  # the decision id of the episode's first decision
+    unit_id: str
+    occurred_at: datetime
+    request: Request
+    target: Mapping[str, Any]  # what people kept
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PythonAnswer:
+    """What a policy of engine kind 'python' returns."""
+
+    answer: Answer
+    action_propensity: float | None = None  # probability with which a randomised policy chose this answer
+
+
+class PythonPolicy(Protocol):
+    """A policy that is a function. Same request and seed, same answer."""
+
+    def __call__(self, request: Request, *, seed: int) -> PythonAnswer: ...
+
+
+class ParseError(ValueError):
+    """`Task.parse` could not read the completion; logged as the violation 'unparseable'."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A domain. All methods are pure: no clock, no I/O, no ambient randomness."""
+
+    # Plain class attributes satisfy these.
+    @property
+    def name(self) -> str:
+        """'planner' gives datasets/planner, planner_model, planner_policy."""
+        ...
+
+    @property
+    def request_version(self) -> str:
+        """Changes when the meaning of a request changes."""
+        ...
+
+    @property
+    def prompt_version(self) -> str:
+        """Changes when `render`, `answer_schema` or `parse` change what a model sees or means."""
+        ...
+
+    @property
+    def gate_file(self) -> Path | None:
+        """TOML with the rules that a new version must pass; None: it has to be given by hand."""
+        ...
+
+    @property
+    def metrics(self) -> Sequence[Metric]:
+        """Of `score`."""
+        ...
+
+    @property
+    def outcome_metrics(self) -> Sequence[Metric]:
+        """Of `outcome`."""
+        ...
+
+    @property
+    def event_types(self) -> Sequence[EventType]:
+        """What the domain logs."""
+        ...
+
+    def need(self, request: Request) -> str:
+        """Which need of the unit this request is for, for instance '2025-01-06'."""
+        ...
+
+    def render(self, request: Request) -> Sequence[Message]:
+        """The prompt, before any chat template."""
+        ...
+
+    def answer_schema(self, request: Request) -> JsonSchema:
+        """Closed over this request's options: drives constrained decoding."""
+        ...
+
+    def parse(self, request: Request, completion: Completion) -> Answer:
+        """Raises ParseError."""
+        ...
+
+    def violations(self, request: Request, answer: Answer) -> Sequence[Violation]:
+        """Hard constraints that `answer` breaches, by rule id."""
+        ...
+
+    def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
+        """What the validator serves instead; must have no violations where the request allows it."""
+        ...
+
+    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example]:
+        """Rows to learn from. Episodes without a target are left out."""
+        ...
+
+    def supervise(self, example: Example) -> Mapping[str, str] | None:
+        """What a model should have answered: schema property -> JSON text of the value. Properties that are
+        left out carry no loss (nothing is known about them). None: not a row to train on."""
+        ...
+
+    def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
+        """Offline metrics of `answer` against what people kept."""
+        ...
+
+    def fitted(self, examples: Sequence[Example]) -> "Task":
+        """This task with what its metrics learn from the train split (for instance a frozen edit model)."""
+        ...
+
+    def outcome(self, episode: Episode) -> Mapping[str, float | None]:
+        """Online metrics of one need."""
+        ...
+
+
+class TaskBase:
+    """Defaults for everything beyond the four methods that each task must write."""
+
+    gate_file: Path | None = None
+    name = ""
+    request_version = "1"
+    prompt_version = "1"
+    metrics: Sequence[Metric] = ()
+    outcome_metrics: Sequence[Metric] = (
+        Metric(
+            name="accepted",
+            unit="share of needs",
+            direction="higher",
+            low=0.0,
+            high=1.0,
+            meaning="explicitly accepted within 72 h of the first decision",
+        ),
+    )
+    event_types: Sequence[EventType] = (
+        EventType(name="decided", role=Role.DECISION),
+        EventType(name="accepted", role=Role.ACCEPT, required=("accepted_by",)),
+        EventType(name="rejected", role=Role.REJECT),
+    )
+
+    def need(self, request: Request) -> str:
+        return digest(request)
+
+    def answer_schema(self, request: Request) -> JsonSchema:  # noqa: ARG002 - an override reads it
+        return {"type": "object"}
+
+    def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:  # noqa: ARG002
+        return answer
+
+    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example]:
+        for episode in episodes:
+            accept = next((e for e in reversed(episode.outcomes) if e.role is Role.ACCEPT), None)
+            if accept is not None:
+                yield Example(
+                    example_id=str(episode.decision.decision_id),
+                    unit_id=episode.unit_id,
+                    occurred_at=episode.decision.occurred_at,
+                    request=episode.request,
+                    target=dict(accept.payload),
+                )
+
+    def supervise(self, example: Example) -> Mapping[str, str] | None:  # noqa: ARG002
+        return None
+
+    def fitted(self, examples: Sequence[Example]) -> Task:  # noqa: ARG002
+        return cast(Task, self)
+
+    def outcome(self, episode: Episode) -> Mapping[str, float | None]:
+        return {"accepted": float(episode.accepted())}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What the application gets back for a request, and what it must send back with every outcome."""
+
+    decision_id: str
+    answer: Answer
+    context: Mapping[str, str]  # decision_id, experiment_id, variant_id, policy_version_id
+
+
+class Decide(Protocol):
+    """Asks for a decision. The same `key` again gets the stored answer."""
+
+    def __call__(self, *, key: str, unit_id: str, request: Request, at: datetime) -> Served: ...
+
+
+class Emit(Protocol):
+    """Logs one outcome. The same `event_id` again is one event."""
+
+    def __call__(
+        self,
+        *,
+        event_id: str,
+        event_type: str,
+        context: Mapping[str, str],
+        at: datetime,
+        payload: Mapping[str, Any],
+    ) -> None: ...
+
+
+class World(Protocol):
+    """A simulated world that drives the loop for demos and tests. Found by the entry-point group
+    ``bakeoff.worlds``: a function ``(seed: int, units: int, weeks: int, ends_on: date) -> World``.
+
+    Week ``weeks - 1`` is the last and ends on `ends_on`. Same arguments and same answers from `decide`: same
+    events, in every process. Parameters of the world (hidden tastes) never reach a request or an event."""
+
+    weeks: int
+    heuristic: str  # 'package.module:function' of the python policy that is the last resort and a comparator
+    explorer: str  # the python policy of random feasible answers with known propensity
+    experiment_file: Path  # TOML: the experiment that a demo runs
+
+    def week_start(self, week: int) -> date:
+        """First day of `week` (0 to weeks - 1)."""
+        ...
+
+    def units(self, week: int) -> Sequence[str]:
+        """Who will ask for a decision in `week`, in the order of `step`."""
+        ...
+
+    def step(self, week: int, decide: Decide, emit: Emit, *, only: frozenset[str] | None = None) -> None:
+        """Lives one week; weeks must be lived in order. `only` limits it to these units (others stand still)."""
+        ...

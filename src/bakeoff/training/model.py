@@ -1,0 +1,117 @@
+"""TrainSpec (what was asked for) and TrainResult (what was really done)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from bakeoff.errors import UsageError
+from bakeoff.fingerprint import digest
+from bakeoff.task import JsonSchema, Message
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that vLLM serves; any other would train here and fail there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRow:
+    """One example as the task renders it."""
+
+    messages: Sequence[Message]  # `Task.render`
+    schema: JsonSchema  # `Task.answer_schema`
+    labels: Mapping[str, str]  # `Task.supervise`: property -> JSON text; properties left out carry no loss
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainSpec:
+    """Everything that decides what a training run makes. Same spec and threads, same adapter.
+
+    Raises UsageError, naming the flag, for values that cannot work."""
+
+    task: str  # name of the task
+    dataset_digest: str  # content digest of the dataset
+    base: str  # alias, hub id or path of the base model
+    base_digest: str  # of its weights and tokenizer
+    prompt_version: str  # of the task that rendered the rows
+    dtype: Literal["float32", "bfloat16"]  # number format of the frozen base; the adapter trains in float32
+    recipe: str = "lora_sft"
+    epochs: int = 1
+    learning_rate: float = 2e-3  # peak; rises over the first steps, then falls linearly to 0
+    batch_size: int = 4  # rows per optimizer step
+    micro_batch: int = 2  # rows per forward pass; divides batch_size, changes speed but not the result
+    lora_r: int = 16  # rank
+    lora_alpha: int = 32  # scale is lora_alpha / lora_r
+    lora_layers: int | None = 10  # last n layers get an adapter; None = all
+    max_rows: int | None = None  # the last n rows are used (rows come oldest first); None = all
+    max_tokens: int = 1024  # rows with more tokens are left out; more than 0.5 % of them stops the run
+    seed: int = 0
+    decoding_mode: Literal["greedy", "choices"] = "choices"  # what the model sees at the open places of a row
+
+    def __post_init__(self) -> None:
+        _at_least_one(self, ("epochs", "batch_size", "micro_batch", "lora_alpha", "max_tokens"))
+        _at_least_one(self, tuple(name for name in ("lora_layers", "max_rows") if getattr(self, name) is not None))
+        if not 0 < self.learning_rate < 1:
+            raise UsageError(
+                f"--learning-rate {self.learning_rate} is out of range",
+                cure="expected more than 0 and less than 1, for instance --learning-rate 2e-3",
+            )
+        if self.batch_size % self.micro_batch:
+            raise UsageError(
+                f"--batch-size {self.batch_size} is no multiple of --micro-batch {self.micro_batch}",
+                cure=f"for instance --batch-size {self.micro_batch * max(1, self.batch_size // self.micro_batch)}",
+            )
+        if self.lora_r not in LORA_RANKS:
+            raise UsageError(
+                f"--lora-r {self.lora_r} cannot be served everywhere",
+                cure=f"expected one of {', '.join(map(str, LORA_RANKS))}",
+            )
+        _one_of("--dtype", self.dtype, ("float32", "bfloat16"))
+        _one_of("--decoding-mode", self.decoding_mode, ("greedy", "choices"))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all fields."""
+        return digest(asdict(self))
+
+
+def _at_least_one(spec: TrainSpec, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(spec, name) < 1:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} {getattr(spec, name)} is out of range", cure=f"expected 1 or more: {flag} 1")
+
+
+def _one_of(flag: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{flag} {value} is unknown", cure=f"expected one of {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    """One measured value during training."""
+
+    step: int  # optimizer steps done; 0 = before the first
+    name: str  # 'training_loss', 'validation_loss' or 'learning_rate'
+    value: float  # losses: mean natural-log loss per labelled choice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainResult:
+    """What a run really did; the contract compares it with the spec."""
+
+    adapter_dir: Path  # adapter_config.json, adapter_model.safetensors, encoding.json
+    adapter_digest: str  # over the three files
+    base_digest: str  # of the base model that was really loaded
+    template_digest: str  # how requests were encoded; engines refuse an adapter trained with another one
+    rows: int  # rows trained on, per epoch
+    rows_too_long: int  # rows left out for their length
+    validation_rows: int
+    steps: int  # optimizer steps
+    choices: int  # labelled choices, per epoch
+    tokens: int  # tokens seen in training, all epochs, without padding
+    trainable_parameters: int
+    total_parameters: int
+    threads: int
+    curves: tuple[CurvePoint, ...]
+    seconds: float  # wall-clock, without loading the model; never part of a digest
+    versions: Mapping[str, str]  # of the libraries that trained

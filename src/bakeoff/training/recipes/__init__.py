@@ -1,0 +1,1 @@
+"""Ways to train, one file each; self-contained and meant to be copied."""

@@ -1,0 +1,98 @@
+"""From a household's week in the log to an example, and to what it says about the decision."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bakeoff.task import Episode, Example, LoggedEvent, Role
+from planner.edits import diff
+from planner.scores import alignment
+
+Entries = Sequence[Mapping[str, Any]]
+
+BUILT_BY = {"user": "edited", "user_unaided": "unaided"}
+"""``accepted_by`` -> how the plan came about. A time-out is censored: nobody looked, nothing is known."""
+
+
+def shown_entries(decision: LoggedEvent) -> Entries:
+    """The plan that people saw: payload field ``answer`` of the decision."""
+    answer = decision.payload.get("answer") or {}
+    entries: Entries = answer.get("entries", ())
+    return entries
+
+
+def acceptance(episode: Episode, accepted_by: frozenset[str]) -> LoggedEvent | None:
+    """The last acceptance in the week by one of these."""
+    hits = (e for e in reversed(episode.outcomes) if e.role is Role.ACCEPT)
+    return next((e for e in hits if e.payload.get("accepted_by") in accepted_by), None)
+
+
+def example(episode: Episode) -> Example | None:
+    """None where nobody said what they wanted: rejected and left, timed out, unanswered, or an empty plan."""
+    accept = acceptance(episode, frozenset(BUILT_BY))
+    if accept is None or not accept.payload["entries"]:
+        return None
+    decision = next((d for d in episode.decisions if d.decision_id == accept.decision_id), episode.decision)
+    shown, accepted = shown_entries(decision), accept.payload["entries"]
+    built_by = BUILT_BY[accept.payload["accepted_by"]]
+    target = {
+        "accepted_plan": {"entries": [dict(entry) for entry in accepted]},
+        "accepted_meals": sorted(entry["recipe_id"] for entry in accepted),
+        "user_edits": diff(shown, accepted),
+        "proposed_plan": {"entries": [dict(entry) for entry in shown]},
+        "built_by": built_by,
+        "informative": _informative(episode, _dishes(shown), _dishes(accepted), built_by),
+    }
+    return Example(
+        example_id=str(episode.decision.decision_id),
+        unit_id=episode.unit_id,
+        occurred_at=episode.decision.occurred_at,
+        request=episode.request,
+        target=target,
+        metadata=_segments(episode) | {"built_by": built_by},
+    )
+
+
+def outcome(episode: Episode) -> Mapping[str, float | None]:
+    """accepted: explicitly, within 72 h. kept_share: of the dishes first shown, those in what was accepted of
+    that decision; 0 where it was rejected or nobody answered. edits: entries changed before acceptance; None
+    where the proposal was not accepted."""
+    shown = shown_entries(episode.decision)
+    accept = acceptance(episode, frozenset({"user", "timeout"}))
+    kept = edits = None
+    if accept is not None and accept.decision_id == episode.decision.decision_id:
+        kept = _share(_dishes(shown), _dishes(accept.payload["entries"]))
+        edits = float(len(diff(shown, accept.payload["entries"])))
+    return {"accepted": float(episode.accepted()), "kept_share": kept or 0.0, "edits": edits}
+
+
+def overlap(answer: Mapping[str, Any], target: Mapping[str, Any]) -> float | None:
+    """`alignment` of an answer with an example's target."""
+    return alignment(_dishes(answer["entries"]), target["accepted_meals"])
+
+
+def _share(shown: Sequence[str], accepted: Sequence[str]) -> float:
+    return sum(dish in accepted for dish in shown) / len(shown) if shown else 0.0
+
+
+def _dishes(entries: Entries) -> list[str]:
+    return [entry["recipe_id"] for entry in entries]
+
+
+def _informative(episode: Episode, shown: Sequence[str], accepted: Sequence[str], built_by: str) -> dict[str, str]:
+    """What is known about the options: recipe id -> 'yes' or 'no'. After an unaided plan each option was weighed;
+    otherwise only what was shown, or taken instead, was."""
+    options: Iterator[str] = (option["id"] for option in episode.request["options"])
+    known = {*shown, *accepted}
+    return {o: "yes" if o in accepted else "no" for o in options if built_by == "unaided" or o in known}
+
+
+def _segments(episode: Episode) -> dict[str, Any]:
+    request = episode.request
+    return {
+        "workflow_type": request["workflow_type"],
+        "mode": request["mode"],
+        "region": request["household"]["region"],
+        "household_size": request["household"]["size"],
+        "budget": request["household"]["budget"],
+        "week_start": request["week_start"],
+    }

@@ -1,0 +1,141 @@
+"""The planner behind the border: `PlannerTask` only ties the modules of this package together."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bakeoff.task import (
+    Answer,
+    Completion,
+    Episode,
+    EventType,
+    Example,
+    JsonSchema,
+    Message,
+    Metric,
+    Request,
+    Role,
+    TaskBase,
+    Violation,
+)
+from planner import episodes, prompt, rules, scores
+from planner.edit_model import EditModel, fit, predicted_edits
+
+
+def _share(name: str, meaning: str, *, unit: str = "share") -> Metric:
+    return Metric(name=name, unit=unit, direction="higher", low=0.0, high=1.0, meaning=meaning)
+
+
+def _edits(name: str, meaning: str) -> Metric:
+    return Metric(name=name, unit="edits per plan", direction="lower", low=0.0, high=None, meaning=meaning)
+
+
+class PlannerTask(TaskBase):
+    """Five dinners of a week for one household, chosen among the request's options.
+
+    `edit_model`: a frozen model that fills the score ``predicted_edits``; None leaves it undefined."""
+
+    name = "planner"
+    title = "weekly plan generation (supervised)"
+    gate_file: Path | None = Path(__file__).parent / "gate.toml"
+    request_version = "1"
+    prompt_version = "1"
+    metrics = (
+        _share("plan_alignment_score", "accepted meals that the plan has, over the larger plan's size"),
+        _share("meal_diversity_score", "closeness to the variety of what the household kept"),
+        _share("leftovers_utility_score", "use-first pantry items cooked in time"),
+        _share("constraint_respect_score", "1 without any hard breach, else 0", unit="share of plans"),
+        _share("fill_rate", "dinners to fill that have a dish"),
+        _edits("predicted_edits", "expected number of shown meals that the household would change"),
+    )
+    outcome_metrics = (
+        _share("accepted", "explicitly accepted within 72 h of the first decision", unit="share of needs"),
+        _share("kept_share", "shown meals kept in what was accepted; rejected or unanswered is 0"),
+        _edits("edits", "entries changed before acceptance; undefined where the proposal was not accepted"),
+    )
+    event_types = (
+        EventType(name="plan_generated", role=Role.DECISION, required=("answer",)),
+        EventType(
+            name="plan_accepted",
+            role=Role.ACCEPT,
+            required=("accepted_by", "entries"),
+            optional=("edits_since_generated", "seconds_to_accept", "synthetic"),
+        ),
+        EventType(
+            name="meal_swapped",
+            role=Role.EDIT,
+            required=("day", "from", "to"),
+            optional=("source", "reason_code", "synthetic"),
+        ),
+        EventType(
+            name="meal_removed",
+            role=Role.EDIT,
+            required=("day", "recipe_id"),
+            optional=("reason_code", "synthetic"),
+        ),
+        EventType(name="servings_changed", role=Role.EDIT, required=("day", "from", "to"), optional=("synthetic",)),
+        EventType(
+            name="plan_rejected",
+            role=Role.REJECT,
+            required=("reason_code", "next"),
+            optional=("synthetic",),
+        ),
+        EventType(name="meals_cooked", role=Role.KEPT, required=("cooked",), optional=("skipped", "synthetic")),
+        EventType(name="validator_intervened", role=Role.INTERVENTION),
+    )
+
+    def __init__(self, edit_model: EditModel | None = None) -> None:
+        self.edit_model = edit_model
+
+    def need(self, request: Request) -> str:
+        """One need per household and week: the week's first day."""
+        return str(request["week_start"])
+
+    def render(self, request: Request) -> Sequence[Message]:
+        return prompt.render(request)
+
+    def answer_schema(self, request: Request) -> JsonSchema:
+        return prompt.answer_schema(request)
+
+    def parse(self, request: Request, completion: Completion) -> Answer:
+        return prompt.parse(request, completion)
+
+    def violations(self, request: Request, answer: Answer) -> Sequence[Violation]:
+        return rules.violations(request, answer)
+
+    def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
+        return rules.repair(request, answer, violations)
+
+    def examples(self, episodes_: Iterable[Episode]) -> Iterator[Example]:
+        made = (episodes.example(episode) for episode in episodes_)
+        return (example for example in made if example is not None)
+
+    def supervise(self, example: Example) -> Mapping[str, str] | None:
+        """Only options about which something is known carry a loss; anchors are code's business, not a choice."""
+        known, anchors = example.target["informative"], example.request["anchors"]
+        values = {
+            key: prompt.YES if known[recipe_id] == "yes" else prompt.NO
+            for key, recipe_id in prompt.property_names(example.request).items()
+            if recipe_id in known and recipe_id not in anchors
+        }
+        return values or None
+
+    def fitted(self, examples: Sequence[Example]) -> "PlannerTask":
+        """With an edit model fitted on `examples` (the train split) and frozen."""
+        return PlannerTask(edit_model=fit(examples))
+
+    def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
+        answer = {"entries": [], **answer}  # an answer that could not be read scores as an empty plan
+        request, dishes = example.request, scores.recipe_ids(answer)
+        accepted = example.target["accepted_meals"]
+        model = self.edit_model
+        return {
+            "plan_alignment_score": scores.alignment(dishes, accepted),
+            "meal_diversity_score": scores.diversity(request, dishes, accepted),
+            "leftovers_utility_score": scores.leftovers_utility(request, answer),
+            "constraint_respect_score": 0.0 if rules.violations(request, answer) else 1.0,
+            "fill_rate": scores.fill_rate(request, answer),
+            "predicted_edits": None if model is None else predicted_edits(model, request, answer),
+        }
+
+    def outcome(self, episode: Episode) -> Mapping[str, float | None]:
+        return episodes.outcome(episode)

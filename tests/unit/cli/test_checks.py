@@ -1,0 +1,135 @@
+"""doctor: each finding on made-up facts."""
+
+from importlib.metadata import PackageNotFoundError
+from typing import Any
+
+import pytest
+
+from bakeoff.cli import checks
+from bakeoff.cli.checks import Check, Drift, Registered
+from bakeoff.errors import Unreachable
+from bakeoff.inference.model import PolicySpec
+from bakeoff.policies.model import PolicyVersion
+
+SPEC = PolicySpec(task="toy", engine="python", prompt_version="1", function="toy:good")
+
+
+@pytest.mark.parametrize(
+    ("facts", "state", "words"),
+    [
+        ({"present": True, "installed": True, "build": None, "usable": False}, "wrong", "CPUs only"),
+        ({"present": True, "installed": True, "build": "13.0", "usable": False}, "wrong", "cannot use it"),
+        ({"present": True, "installed": False, "build": None, "usable": False}, "wrong", "not installed"),
+        ({"present": True, "installed": True, "build": "13.0", "usable": True}, "fine", "CUDA 13.0"),
+        ({"present": False, "installed": True, "build": None, "usable": False}, "fine", "none"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_said(facts: dict[str, Any], state: str, words: str) -> None:
+    found = checks.gpu(**facts)
+    assert found.state == state
+    assert words in found.says
+
+
+def test_an_embedded_database_says_that_its_rules_are_advisory() -> None:
+    assert "advisory" in checks.server(18, embedded=True).says
+    assert checks.server(18, embedded=False).state == "fine"
+    assert checks.server(13, embedded=False).state == "wrong"
+
+
+def test_missing_migrations_are_listed_with_the_cure() -> None:
+    found = checks.migrations("exp", ["bakeoff/0002.sql"])
+    assert (found.state, found.cure) == ("wrong", "bakeoff db migrate")
+    assert "bakeoff/0002.sql" in found.says
+
+
+def test_libraries_that_are_missing_are_no_error_but_said() -> None:
+    def find(name: str) -> str:
+        if name == "torch":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    there, missing = checks.libraries(find)
+    assert "mlflow 1.0" in there.says
+    assert "torch" not in there.says
+    assert (missing.state, missing.says) == ("note", "not installed: torch")
+
+
+def test_number_format_tells_slow_machines() -> None:
+    assert checks.number_format("bfloat16").state == "fine"
+    assert checks.number_format("float32").state == "note"
+
+
+@pytest.mark.parametrize(
+    ("states", "code"), [(("fine", "note"), 0), (("fine", "wrong"), 3), (("wrong", "unreachable"), 4)]
+)
+def test_the_exit_code_is_that_of_the_worst(states: tuple[Any, ...], code: int) -> None:
+    assert checks.exit_code([Check(name="x", state=state, says="") for state in states]) == code
+
+
+def registered(number: int, status: Any, *, serves: bool = False) -> Registered:
+    made = PolicyVersion(
+        policy_version_id=str(number),
+        policy_id="toy_policy",
+        version=number,
+        spec=SPEC,
+        fingerprint=f"sha256:{number}",
+        status=status,
+        mlflow_model_name="toy_model",
+        mlflow_model_version=str(number),
+    )
+    return Registered(version=made, serves=serves)
+
+
+KNOWN = [registered(1, "retired"), registered(2, "production", serves=True), registered(3, "registered")]
+STAGES = {("toy_model", "1"): "retired", ("toy_model", "2"): "production", ("toy_model", "3"): None}
+
+
+def test_a_registry_that_says_the_same_has_no_drift() -> None:
+    assert checks.drifts(KNOWN, {"toy_model": {"production": "2"}}, STAGES) == []
+
+
+def test_alias_and_stage_that_differ_are_found() -> None:
+    found = checks.drifts(KNOWN, {"toy_model": {"production": "1"}}, STAGES | {("toy_model", "2"): "candidate"})
+    assert found == [
+        Drift(model="toy_model", model_version="1", key="alias", found="1", expected="2"),
+        Drift(model="toy_model", model_version="2", key="stage", found="candidate", expected="production"),
+    ]
+
+
+class Registry:
+    """A registry in memory."""
+
+    def __init__(self) -> None:
+        self.alias = {"toy_model": {"production": "1"}}
+        self.stage = {("toy_model", "1"): "production", ("toy_model", "2"): "candidate"}
+
+    def aliases(self, name: str) -> dict[str, str]:
+        return self.alias[name]
+
+    def tags(self, name: str, version: str) -> dict[str, str]:
+        return {"stage": self.stage[name, version]} if (name, version) in self.stage else {}
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        self.alias[name][alias] = version
+
+    def set_tag(self, name: str, version: str, key: str, value: str) -> None:
+        assert key == "stage"
+        self.stage[name, version] = value
+
+
+def test_repair_lets_the_registry_follow_our_table() -> None:
+    models: Any = Registry()
+    assert {check.state for check in checks.registry(KNOWN, models, repair=False)} == {"wrong"}
+    assert {check.state for check in checks.registry(KNOWN, models, repair=True)} == {"note"}
+    assert models.alias == {"toy_model": {"production": "2"}}
+    assert [check.state for check in checks.registry(KNOWN, models, repair=False)] == ["fine"]
+
+
+def test_a_registry_that_is_away_is_a_finding_not_an_error() -> None:
+    class Away(Registry):
+        def aliases(self, name: str) -> dict[str, str]:
+            raise Unreachable(f"MLflow is away, asked for {name}", cure="start it")
+
+    models: Any = Away()
+    (found,) = checks.registry(KNOWN, models, repair=False)
+    assert (found.state, found.cure) == ("unreachable", "start it")

@@ -1,0 +1,86 @@
+"""A toy task and episodes of it: shoppers say which of three fruits they want, and keep one."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bakeoff.fingerprint import digest
+from bakeoff.task import Episode, Example, LoggedEvent, Role, TaskBase
+
+SINCE = datetime(2025, 1, 1, tzinfo=UTC)
+UNTIL = datetime(2025, 3, 3, tzinfo=UTC)
+INCUMBENT, EXPLORER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+
+
+class FruitTask(TaskBase):
+    name = "fruit"
+    title = "fruit basket (supervised)"
+
+    def examples(self, episodes: Any) -> Iterator[Example]:
+        for example in super().examples(episodes):
+            yield replace(example, metadata={"region": "north"})
+
+
+def _event(role: Role, number: int, moment: datetime, payload: Mapping[str, Any], served: str) -> LoggedEvent:
+    decision_id = str(uuid.UUID(int=10_000 + number))
+    return LoggedEvent(
+        event_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{role}{number}")),
+        event_type=role.value,
+        role=role,
+        unit_id=f"unit-{number // 2}",
+        decision_id=decision_id,
+        occurred_at=moment,
+        experiment_id=str(uuid.UUID(int=3)),
+        variant_id=str(uuid.UUID(int=4)),
+        policy_version_id=served,
+        served_policy_version_id=served if role is Role.DECISION else None,
+        payload=payload,
+    )
+
+
+def _episode(number: int, *, accepted: bool = True, **request: Any) -> Episode:
+    """Each unit has two episodes, each fifth of which was proposed by the explorer."""
+    asked: dict[str, Any] = {"day": number, "wishes": ["fig", "kiwi"], "budget": 2.5, "note": None} | request
+    at = SINCE + timedelta(hours=number % 1000)
+    explored = number % 5 == 0
+    log = {
+        "assignment_probability": 0.1 if explored else 0.9,
+        "action_propensity": 0.25 if explored else None,
+        "origin": "live",
+        "fell_back": False,
+    }
+    served = EXPLORER if explored else INCUMBENT
+    kept = {"accepted_by": "user", "basket": {"mon": "fig", "tue": f"plum-{number % 3}"}}
+    return Episode(
+        need_id=str(number),
+        unit_id=f"unit-{number // 2}",
+        request=asked,
+        request_digest=digest(asked),
+        decisions=(_event(Role.DECISION, number, at, {"answer": {}, "_log": log}, served),),
+        outcomes=(_event(Role.ACCEPT, number, at + timedelta(hours=1), kept, served),) if accepted else (),
+    )
+
+
+@pytest.fixture
+def task() -> FruitTask:
+    return FruitTask()
+
+
+@pytest.fixture
+def episode() -> Callable[..., Episode]:
+    return _episode
+
+
+@pytest.fixture
+def episodes() -> list[Episode]:
+    """120 episodes of 60 units, of which the last ten were never accepted."""
+    return [_episode(number, accepted=number < 110) for number in range(120)]
+
+
+@pytest.fixture
+def window() -> dict[str, datetime]:
+    return {"since": SINCE, "until": UNTIL}

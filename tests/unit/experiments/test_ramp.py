@@ -1,0 +1,290 @@
+"""The ramp: every way to advance, hold, roll back, ship and keep."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bakeoff.errors import UsageError
+from bakeoff.experiments.model import (
+    Advice,
+    Analysis,
+    ArmEstimate,
+    Budget,
+    ExperimentSpec,
+    Guardrail,
+    MetricAnalysis,
+    Phase,
+    Threshold,
+)
+from bakeoff.experiments.ramp import advise
+
+BEGAN = datetime(2025, 1, 6, tzinfo=UTC)
+LATER = BEGAN + timedelta(days=8)
+SPEC = ExperimentSpec(
+    hypothesis="superiority",
+    primary="accepted",
+    guardrails=(
+        Guardrail(metric="edits", margin=0.2, direction="lower"),
+        Guardrail(metric="intervention", margin=0.02, direction="lower", kind="ramp"),
+    ),
+    budgets=(Budget(metric="latency_s", maximum=2.0),),
+    stages=(500, 1000, 2500),
+    horizon_units=5000,
+    horizon_weeks=6,
+)
+
+
+def phase(treated_bp: int) -> Phase:
+    return Phase(experiment_id="e", number=1, treated_bp=treated_bp, began_at=BEGAN)
+
+
+def metric(name: str, at: float, reach: float = 0.05, **changes: Any) -> MetricAnalysis:
+    arm = ArmEstimate(value=changes.pop("value", 1.0), se=0.01, units=200, needs=400)
+    base = MetricAnalysis(
+        metric=name,
+        state="computed",
+        reason="",
+        direction="higher",
+        treated=arm,
+        control=arm,
+        estimate=at,
+        se=reach / 3,
+        lower=at - reach,
+        upper=at + reach,
+        proven_above=at - reach,
+        harm_below=at + reach,
+        treated_above=arm.value - reach,
+        treated_floor=arm.value - reach,
+        treated_ceiling=arm.value + reach,
+        missing=0.0,
+    )
+    return replace(base, **changes)
+
+
+def look(spec: ExperimentSpec = SPEC, **metrics: MetricAnalysis) -> Analysis:
+    """Everything fine and not a hair better, except what is passed."""
+    fine = {"accepted": 0.02, "edits": 0.0, "intervention": 0.0, "latency_s": 0.0}
+    found = {name: metric(name, estimate) for name, estimate in fine.items()} | metrics
+    return Analysis(
+        spec_digest=spec.digest,
+        looked_at=LATER,
+        exposed={"treated": 220, "control": 215},
+        matured={"treated": 200, "control": 200},
+        in_two_arms=0,
+        srm_log_e=-2.0,
+        srm_alarm=False,
+        metrics=tuple(found.values()),
+    )
+
+
+def ask(treated_bp: int, analysis: Analysis, now: datetime = LATER, spec: ExperimentSpec = SPEC) -> Advice:
+    return advise(spec, phase(treated_bp), analysis, now)
+
+
+WIN = metric("accepted", 0.10)
+
+
+def test_no_harm_and_everything_computed_advances_to_the_next_stage() -> None:
+    advice = ask(500, look())
+    assert (advice.verdict, advice.next_treated_bp) == ("advance", 1000)
+
+
+@pytest.mark.parametrize("name", ["accepted", "edits", "intervention"])
+def test_any_harmed_metric_rolls_back_at_once(name: str) -> None:
+    advice = ask(500, look(**{name: metric(name, -0.2)}), now=BEGAN)
+    assert (advice.verdict, advice.next_treated_bp) == ("rollback", 0)
+    assert f"{name} is harmed: treated is worse by at least 0.15" in advice.reason
+
+
+def test_a_budget_surely_broken_rolls_back() -> None:
+    advice = ask(500, look(latency_s=metric("latency_s", 0.0, value=2.2)))
+    assert advice.verdict == "rollback"
+    assert "over its budget of 2" in advice.reason
+
+
+def test_a_constant_price_exactly_at_its_budget_keeps_it() -> None:
+    """Sums of equal prices carry a rounding error; it must not roll anything back."""
+    at_limit = metric("latency_s", 0.0, value=2.0 * (1 + 1e-15), treated_above=2.0 * (1 + 1e-15))
+    assert ask(2500, look(accepted=WIN, latency_s=at_limit)).verdict == "ship"
+
+
+def test_harm_counts_more_than_a_win_and_more_than_any_doubt() -> None:
+    doubtful = replace(look(accepted=WIN, edits=metric("edits", -0.5)), srm_alarm=True)
+    assert ask(2500, doubtful).verdict == "rollback"
+
+
+def test_an_uneven_split_holds_even_a_win() -> None:
+    advice = ask(2500, replace(look(accepted=WIN), srm_alarm=True))
+    assert (advice.verdict, advice.next_treated_bp) == ("hold", 2500)
+    assert "do not arrive evenly" in advice.reason
+
+
+def test_units_in_both_arms_hold_from_one_percent_on() -> None:
+    assert ask(500, replace(look(), in_two_arms=4)).verdict == "advance"
+    assert ask(500, replace(look(), in_two_arms=5)).verdict == "hold"
+
+
+@pytest.mark.parametrize("name", ["accepted", "edits", "intervention", "latency_s"])
+def test_a_missing_metric_holds_whatever_the_others_say(name: str) -> None:
+    gone = replace(look(accepted=WIN), metrics=tuple(m for m in look(accepted=WIN).metrics if m.metric != name))
+    assert ask(2500, gone).verdict == "hold"
+    missing = metric(name, 0.0, state="missing", reason="no value in treated", harm_below=None, treated_above=None)
+    advice = ask(2500, look(**{"accepted": WIN, name: missing}))
+    assert advice.verdict == "hold"
+    assert f"{name} is missing: no value in treated" in advice.reason
+
+
+def test_the_burn_in_holds_and_says_how_many_units_are_missing() -> None:
+    young = metric("accepted", 0.0, state="burn_in", reason="30 matured units", estimate=None, se=None, harm_below=None)
+    analysis = replace(look(accepted=young), matured={"treated": 30, "control": 31})
+    advice = ask(500, analysis)
+    assert (advice.verdict, advice.reason, advice.missing_units) == ("hold", "accepted: 30 matured units", 139)
+
+
+def test_a_stage_lasts_at_least_its_dwell_time() -> None:
+    assert ask(500, look(), now=BEGAN + timedelta(hours=23)).verdict == "hold"
+    assert ask(500, look(), now=BEGAN + timedelta(hours=24)).verdict == "advance"
+    assert ask(2500, look(accepted=WIN), now=BEGAN + timedelta(days=6)).verdict == "hold"
+
+
+def test_from_ten_percent_on_a_guardrail_that_looks_bad_stops_the_ramp() -> None:
+    suspicious = look(edits=metric("edits", -0.25, reach=0.3))
+    assert ask(500, suspicious).verdict == "advance"
+    advice = ask(1000, suspicious)
+    assert advice.verdict == "hold"
+    assert "edits looks worse by more than its margin" in advice.reason
+
+
+def test_a_win_ships_only_at_the_last_stage() -> None:
+    assert ask(1000, look(accepted=WIN)).verdict == "advance"
+    advice = ask(2500, look(accepted=WIN))
+    assert (advice.verdict, advice.next_treated_bp) == ("ship", 2500)
+    assert "accepted: +0.1 over the control, at least +0.05" in advice.reason
+
+
+def test_a_win_does_not_ship_while_a_ship_guardrail_is_not_proven_non_inferior() -> None:
+    advice = ask(2500, look(accepted=WIN, edits=metric("edits", 0.0, reach=0.3)))
+    assert advice.verdict == "hold"
+    assert "edits may be worse by more than 0.2" in advice.reason
+    assert advice.missing_units is not None
+    assert advice.missing_units > 0
+
+
+def test_a_ramp_guardrail_is_watched_for_harm_only() -> None:
+    assert ask(2500, look(accepted=WIN, intervention=metric("intervention", 0.0, reach=0.3))).verdict == "ship"
+
+
+def test_a_budget_broken_within_noise_does_not_ship() -> None:
+    advice = ask(2500, look(accepted=WIN, latency_s=metric("latency_s", 0.0, value=2.02)))
+    assert advice.verdict == "hold"
+    assert "latency_s is over its budget of 2, within noise" in advice.reason
+
+
+def test_the_end_without_a_win_keeps_the_incumbent_and_says_what_was_missing() -> None:
+    analysis = replace(look(), matured={"treated": 2500, "control": 2500})
+    advice = ask(2500, analysis)
+    assert (advice.verdict, advice.next_treated_bp) == ("keep", 0)
+    assert "5000 units were seen without a proven win, so the incumbent stays" in advice.reason
+    by_time = ask(500, look(), now=BEGAN + timedelta(weeks=6))
+    assert by_time.verdict == "keep"
+    assert "6 weeks are over" in by_time.reason
+    assert by_time.missing_units is not None
+    assert f"about {by_time.missing_units} more units" in by_time.reason
+
+
+def test_the_clock_of_the_horizon_starts_with_the_experiment_and_not_with_the_phase() -> None:
+    advice = advise(SPEC, phase(500), look(), LATER, started_at=LATER - timedelta(weeks=6))
+    assert advice.verdict == "keep"
+
+
+def test_a_win_at_the_end_is_still_a_win_but_doubts_at_the_end_are_not() -> None:
+    long_after = BEGAN + timedelta(weeks=7)
+    assert ask(2500, look(accepted=WIN), now=long_after).verdict == "ship"
+    assert ask(2500, replace(look(accepted=WIN), srm_alarm=True), now=long_after).verdict == "keep"
+
+
+def test_non_inferior_ships_within_its_margin_and_superiority_does_not() -> None:
+    spec = replace(SPEC, hypothesis="non_inferior", primary_margin=0.06)
+    equal = metric("accepted", 0.0)
+    assert ask(2500, look(spec, accepted=equal), spec=spec).verdict == "ship"
+    assert ask(2500, look(accepted=equal)).verdict == "hold"
+    tight = replace(spec, primary_margin=0.04)
+    advice = ask(2500, look(tight, accepted=equal), spec=tight)
+    assert advice.verdict == "hold"
+    assert "accepted not proven within 0.04 of the control" in advice.reason
+
+
+def test_thresholds_are_about_the_treated_arm_itself() -> None:
+    spec = replace(SPEC, hypothesis="thresholds", thresholds=(Threshold(metric="accepted", minimum=0.6, maximum=0.9),))
+    inside = metric("accepted", -0.01, value=0.75)
+    assert ask(2500, look(spec, accepted=inside), spec=spec).verdict == "ship"
+    for value in (0.62, 0.88):
+        advice = ask(2500, look(spec, accepted=metric("accepted", 0.0, value=value)), spec=spec)
+        assert advice.verdict == "hold"
+        assert "not proven to reach the threshold" in advice.reason
+
+
+def test_how_many_units_are_missing_is_unknown_while_the_estimate_points_down() -> None:
+    advice = ask(2500, look(accepted=metric("accepted", -0.01)))
+    assert (advice.verdict, advice.missing_units) == ("hold", None)
+    hopeful = replace(SPEC, minimum_effect=0.03)
+    advice = ask(2500, look(hopeful, accepted=metric("accepted", -0.01)), spec=hopeful)
+    assert advice.missing_units is not None
+
+
+def test_metrics_that_the_spec_does_not_name_decide_nothing() -> None:
+    bad = metric("cost", -9.0, state="missing")
+    assert ask(500, replace(look(), metrics=(*look().metrics, bad))).verdict == "advance"
+
+
+ODD = st.sampled_from(["fine", "win", "harm", "suspicious", "missing", "burn_in", "absent"])
+
+
+def odd(name: str, kind: str) -> list[MetricAnalysis]:
+    unknown = {"estimate": None, "se": None, "harm_below": None, "proven_above": None, "treated_above": None}
+    if kind in ("missing", "burn_in"):
+        return [metric(name, 0.0, state=kind, reason="r", **unknown)]
+    at = {"fine": 0.02, "win": 0.2, "harm": -0.2, "suspicious": -0.02}
+    return [] if kind == "absent" else [metric(name, at[kind])]
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(("accepted", "edits", "intervention", "latency_s"), ODD)),
+    st.booleans(),
+    st.integers(0, 20),
+    st.sampled_from([500, 1000, 2500]),
+    st.floats(0, 2000),
+)
+def test_nothing_goes_forward_without_every_number_and_every_harm_goes_back(
+    kinds: dict[str, str], srm: bool, twice: int, treated_bp: int, hours: float
+) -> None:
+    found = tuple(one for name, kind in kinds.items() for one in odd(name, kind))
+    analysis = replace(look(), metrics=found, srm_alarm=srm, in_two_arms=twice)
+    advice = ask(treated_bp, analysis, now=BEGAN + timedelta(hours=hours))
+    harmed = [name for name, kind in kinds.items() if kind == "harm" and name != "latency_s"]
+    assert (advice.verdict == "rollback") == bool(harmed)
+    if advice.verdict in ("advance", "ship"):
+        assert not srm
+        assert twice < 5
+        assert not set(kinds.values()) & {"missing", "burn_in", "absent"}
+        assert hours >= 24
+    if advice.verdict == "ship":
+        assert kinds["accepted"] == "win"
+        assert treated_bp == 2500
+        assert hours >= 168
+    if advice.verdict == "advance":
+        assert advice.next_treated_bp > treated_bp
+    if hours >= 6 * 7 * 24:
+        assert advice.verdict != "hold" or kinds["accepted"] == "win"
+    assert advice.reason
+    assert json.dumps(advice.to_json())
+
+
+def test_an_analysis_for_another_spec_is_refused() -> None:
+    with pytest.raises(UsageError, match="another experiment spec"):
+        ask(500, look(), spec=replace(SPEC, alpha=0.1))

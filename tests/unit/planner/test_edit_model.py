@@ -1,0 +1,75 @@
+"""The edit model: worked numbers of the domain report (5.5), recovery of known weights, behaviour on a town."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bakeoff.errors import UsageError
+from bakeoff.task import Example
+from planner.edit_model import EditModel, calibrate, calibration, fit, logistic, predicted_edits
+
+P = np.array([0.1, 0.2, 0.2, 0.5, 0.7])
+EDITED = np.array([0.0, 0.0, 1.0, 1.0, 0.0])
+HALVES = np.array([0.0, 0.5, 1.0])
+
+
+def test_worked_calibration_of_one_plan() -> None:
+    found = calibrate(P, EDITED, np.zeros(5, dtype=int), base_rate=0.4, edges=HALVES)
+    assert found.brier == pytest.approx(0.286, abs=1e-4)
+    assert found.log_loss == pytest.approx(0.7670, abs=1e-4)
+    assert found.ece == pytest.approx(0.14, abs=1e-4)
+    assert found.base_brier == pytest.approx(0.24)  # .4 * .6: the base rate beats these predictions
+    assert found.bias == pytest.approx(1.7 - 2.0)
+
+
+def test_worked_plan_errors() -> None:
+    """Expected edits .5, 1.7, 2.2, 3.0 against 0, 2, 1, 3: mean absolute error .5, bias .35."""
+    p = np.array([0.5, 0.8, 0.9, 0.7, 0.8, 0.7, 1.0, 1.0, 1.0])
+    edited = np.array([0, 1, 1, 0, 1, 0, 1, 1, 1], dtype=float)
+    plans = np.array([0, 1, 1, 2, 2, 2, 3, 3, 3])
+    found = calibrate(p, edited, plans, base_rate=0.5, edges=HALVES)
+    assert (found.mae, found.bias) == (pytest.approx(0.5), pytest.approx(0.35))
+
+
+def test_newton_finds_the_weights_that_made_the_labels() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 2))
+    truth = np.array([-0.5, 1.0, -2.0])
+    labels = (rng.random(20_000) < 1 / (1 + np.exp(-(truth[0] + rows @ truth[1:])))).astype(float)
+    assert logistic(rows, labels, ridge=1.0) == pytest.approx(truth, abs=0.1)
+
+
+def test_ridge_keeps_separable_data_finite() -> None:
+    weights = logistic(np.array([[-1.0], [1.0]]), np.array([0.0, 1.0]), ridge=1.0)
+    assert np.isfinite(weights).all() and 0 < weights[1] < 2
+
+
+def test_frozen_parameters_survive_json_and_refuse_other_features(town_examples: list[Example]) -> None:
+    model = fit(town_examples)
+    body = json.loads(json.dumps(model.as_json()))
+    assert EditModel.from_json(body) == model == fit(town_examples)
+    with pytest.raises(UsageError):
+        EditModel.from_json(body | {"columns": ["other"]})
+    with pytest.raises(UsageError):
+        fit([])
+
+
+def test_predicted_edits_lie_between_none_and_all_and_an_empty_dinner_is_one(town_examples: list[Example]) -> None:
+    model = fit(town_examples)
+    example = town_examples[0]
+    shown = example.target["proposed_plan"]
+    full = predicted_edits(model, example.request, shown)
+    assert 0.0 < full < 5.0
+    assert predicted_edits(model, example.request, {"entries": []}) == 5.0
+    ghost = {"day": "mon", "recipe_id": "ghost", "servings": 1}
+    assert predicted_edits(model, example.request, {"entries": [ghost] * 5}) == 5.0
+    weightless = replace(model, weights=(0.0,) * len(model.weights), bias=0.0)
+    assert predicted_edits(weightless, example.request, shown) == pytest.approx(2.5)
+
+
+def test_on_its_own_rows_the_model_beats_the_base_rate_without_bias(town_examples: list[Example]) -> None:
+    found = calibration(fit(town_examples), town_examples)
+    assert found.brier < found.base_brier - 0.01
+    assert found.bias == pytest.approx(0.0, abs=0.01)  # an unpenalised intercept makes the totals agree

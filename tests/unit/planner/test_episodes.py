@@ -1,0 +1,81 @@
+"""Examples and outcomes of single weeks."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bakeoff.task import Episode, Role
+from planner.episodes import example, outcome
+from planner.prompt import NO, YES, property_names
+from planner.task import PlannerTask
+
+Week = Callable[..., dict[str, Any]]
+Entries = Callable[[str], list[dict[str, Any]]]
+ASKED = datetime(2025, 1, 6, 8, tzinfo=UTC)
+
+
+def episode(week: Week, event: Any, shown: Any, *outcomes: tuple[Role, dict[str, Any], timedelta]) -> Episode:
+    """Options a to h, `shown` proposed."""
+    return Episode(
+        need_id="2025-01-06", unit_id="u", request=week(), request_digest="",
+        decisions=(event(Role.DECISION, {"answer": {"entries": shown}}, at=ASKED),),
+        outcomes=tuple(event(role, payload, at=ASKED + after) for role, payload, after in outcomes),
+    )  # fmt: skip
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_an_edited_week(week: Week, event: Any, entries: Entries) -> None:
+    """b swapped for h, e removed: 3 of 5 kept, two edits; f and g were never weighed."""
+    accepted = {"accepted_by": "user", "entries": entries("ahcd ")}
+    one = episode(week, event, entries("abcde"), (Role.ACCEPT, accepted, HOUR))
+    assert outcome(one) == {"accepted": 1.0, "kept_share": 3 / 5, "edits": 2.0}
+    row = example(one)
+    assert row is not None and row.example_id == "d"
+    assert row.target["accepted_meals"] == ["a", "c", "d", "h"] and row.target["built_by"] == "edited"
+    assert row.target["user_edits"] == [
+        {"kind": "swap", "day": "tue", "from": "b", "to": "h"},
+        {"kind": "remove", "day": "fri", "recipe_id": "e"},
+    ]
+    names = {recipe_id: key for key, recipe_id in property_names(one.request).items()}
+    wanted = {"a": YES, "b": NO, "c": YES, "d": YES, "e": NO, "h": YES}
+    assert PlannerTask().supervise(row) == {names[dish]: value for dish, value in wanted.items()}
+
+
+def test_a_plan_built_unaided_is_no_acceptance_and_tells_about_every_option(
+    week: Week, event: Any, entries: Entries
+) -> None:
+    built = {"accepted_by": "user_unaided", "entries": entries("afghb")}
+    one = episode(week, event, entries("abcde"), (Role.REJECT, {}, HOUR), (Role.ACCEPT, built, 2 * HOUR))
+    assert outcome(one) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
+    row = example(one)
+    assert row is not None and row.metadata["built_by"] == "unaided"
+    assert row.target["informative"] == {dish: "yes" if dish in "afghb" else "no" for dish in "abcdefgh"}
+
+
+def test_weeks_in_which_nobody_said_what_they_wanted_are_no_examples(week: Week, event: Any, entries: Entries) -> None:
+    timed_out = {"accepted_by": "timeout", "entries": entries("abcde")}
+    rejected = episode(week, event, entries("abcde"), (Role.REJECT, {}, HOUR))
+    silent = episode(week, event, entries("abcde"))
+    automatic = episode(week, event, entries("abcde"), (Role.ACCEPT, timed_out, 24 * HOUR))
+    assert [example(one) for one in (rejected, silent, automatic)] == [None] * 3
+    assert outcome(rejected) == outcome(silent) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
+    assert outcome(automatic) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
+
+
+def test_acceptance_after_three_days_counts_as_none_but_what_was_kept_counts(
+    week: Week, event: Any, entries: Entries
+) -> None:
+    late = {"accepted_by": "user", "entries": entries("abcde")}
+    one = episode(week, event, entries("abcde"), (Role.ACCEPT, late, 73 * HOUR))
+    assert outcome(one) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
+
+
+def test_an_anchor_is_no_choice_and_carries_no_loss(week: Week, event: Any, entries: Entries) -> None:
+    accepted = {"accepted_by": "user", "entries": entries("abcde")}
+    one = episode(lambda: week(anchors=["a"]), event, entries("abcde"), (Role.ACCEPT, accepted, HOUR))
+    row = example(one)
+    assert row is not None
+    supervised = PlannerTask().supervise(row) or {}
+    assert len(supervised) == 4 and not any(key.startswith("A:") for key in supervised)

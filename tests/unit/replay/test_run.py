@@ -1,0 +1,157 @@
+"""Which rows are replayed, what a row says, and the certificate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rows
+import toy
+from bakeoff.errors import Refused, UsageError
+from bakeoff.inference.model import PolicyAnswer, PolicySpec
+from bakeoff.inference.run_policy import run_policy
+from bakeoff.replay.model import ReplayRow, rows_digest
+from bakeoff.replay.run import aggregate, certify, replay_row, select
+from bakeoff.task import Completion, Example
+
+TASK = toy.ToyTask()
+
+
+def example(n: int, drink: str = "tea") -> Example:
+    return Example(
+        example_id=f"e{n}", unit_id=f"u{n}", occurred_at=rows.START, request={"likes": drink, "day": n},
+        target={"drink": drink},
+    )  # fmt: skip
+
+
+EXAMPLES = [example(n) for n in range(40)]
+
+
+def ids(examples: list[Example]) -> list[str]:
+    return [e.example_id for e in examples]
+
+
+def answered(drink: str | None, raw: str = "", **completion: Any) -> PolicyAnswer:
+    parsed = None if drink is None else {"drink": drink}
+    return PolicyAnswer(
+        raw=raw or str(drink), parsed=parsed, violations=(), answer=parsed,
+        completion=Completion(text=str(drink), **completion), cost=0.5, action_propensity=None,
+    )  # fmt: skip
+
+
+def row(n: int, drink: str = "tea", **completion: Any) -> ReplayRow:
+    return replay_row(TASK, example(n), answered(drink, **completion))
+
+
+# ---- select ----
+
+
+@given(small=st.integers(1, 40), large=st.integers(1, 40), seed=st.integers(0, 9))
+def test_a_larger_sample_contains_the_smaller_one_in_the_same_order(small: int, large: int, seed: int) -> None:
+    small, large = sorted((small, large))
+    assert ids(select(EXAMPLES, sample=large, seed=seed))[:small] == ids(select(EXAMPLES, sample=small, seed=seed))
+
+
+def test_the_order_of_the_rows_does_not_matter_and_the_seed_does() -> None:
+    chosen = select(EXAMPLES, sample=10, seed=1)
+    assert ids(select(EXAMPLES[::-1], sample=10, seed=1)) == ids(chosen)
+    assert ids(select(EXAMPLES, sample=10, seed=2)) != ids(chosen)
+
+
+def test_neutral_rows_come_first_and_samples_stay_nested() -> None:
+    neutral = {"e3", "e17", "e30"}
+    five = select(EXAMPLES, sample=5, seed=0, first=neutral)
+    assert set(ids(five)[:3]) == neutral
+    assert ids(select(EXAMPLES, sample=2, seed=0, first=neutral)) == ids(five)[:2]
+    assert len(select(EXAMPLES, sample=None, seed=0, first=neutral)) == 40
+
+
+@pytest.mark.parametrize(("examples", "sample"), [([], None), ([], 5), (EXAMPLES, 0)])
+def test_a_replay_of_nothing_is_refused(examples: list[Example], sample: int | None) -> None:
+    with pytest.raises(Refused, match="no held-out example"):
+        select(examples, sample=sample, seed=0)
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_scored_before_any_repair() -> None:
+    broken = PolicySpec(task="toy", engine="python", prompt_version="1", function="toy:broken", function_version="1")
+    done = replay_row(TASK, example(1), run_policy(TASK, broken, example(1).request, engine=None))
+    assert done.metrics == {"right": 0.0, "known_drink": 0.0}
+    assert (done.parsed_answer, done.answer) == ({"drink": "petrol"}, {"drink": "tea"})
+    assert [v.rule for v in done.violations] == ["unknown_drink"]
+
+
+def test_an_unreadable_answer_scores_as_an_empty_one() -> None:
+    assert replay_row(TASK, example(1), answered(None)).metrics == {"right": 0.0, "known_drink": 0.0}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused(number: float) -> None:
+    class Wrong(toy.ToyTask):
+        def score(self, example: Example, answer: Any) -> Mapping[str, float | None]:
+            return {"right": number, "known_drink": None}
+
+    with pytest.raises(UsageError, match="scores example e1 with a number that is none: right"):
+        replay_row(Wrong(), example(1), answered("tea"))
+
+
+def test_the_digest_covers_answers_and_not_order_or_wall_clock() -> None:
+    made = [row(n, latency_s=0.1) for n in range(5)]
+    slower = [row(n, latency_s=9.0) for n in (3, 1, 4, 0, 2)]
+    assert rows_digest(made) == rows_digest(slower)
+    for other in (row(2, "coffee"), row(2, prompt_tokens=7)):
+        assert rows_digest([*made[:2], other, *made[3:]]) != rows_digest(made)
+
+
+# ---- certificate ----
+
+
+def test_the_last_rows_are_answered_again_last_first() -> None:
+    asked: list[str] = []
+
+    def answer(example: Example) -> PolicyAnswer:
+        asked.append(example.example_id)
+        return answered("tea")
+
+    found = certify([row(n) for n in range(5)], [example(n) for n in range(5)], answer, sample=3)
+    assert asked == ["e4", "e3", "e2"]
+    assert (found.rows, found.equal, found.deterministic) == (3, 3, True)
+
+
+def test_one_other_answer_is_caught() -> None:
+    answers = iter(["tea", "coffee", "tea"])
+    found = certify(
+        [row(n) for n in range(5)], [example(n) for n in range(5)], lambda _: answered(next(answers)), sample=3
+    )
+    assert (found.rows, found.equal, found.deterministic) == (3, 2, False)
+
+
+# ---- aggregate ----
+
+
+def test_aggregates_leave_out_what_does_not_apply_and_count_it() -> None:
+    class Partly(toy.ToyTask):
+        def score(self, example: Example, answer: Any) -> Mapping[str, float | None]:
+            return {"right": float(example.request["day"]) if example.request["day"] < 2 else None, "never": None}
+
+    made = [
+        replay_row(Partly(), example(n), answered("tea", latency_s=float(n), prompt_tokens=10, completion_tokens=n))
+        for n in range(4)
+    ]
+    figures = aggregate(made)
+    assert figures == pytest.approx(
+        {
+            "rows": 4,
+            "right": 0.5,
+            "right_coverage": 0.5,
+            "never_coverage": 0.0,
+            "tokens": 11.5,
+            "cost": 0.5,
+            "latency_p50_s": 1.5,
+            "latency_p95_s": 2.85,
+        }
+    )

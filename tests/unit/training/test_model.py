@@ -1,0 +1,42 @@
+from dataclasses import fields, replace
+
+import pytest
+
+from bakeoff.errors import UsageError
+from bakeoff.training.model import TrainSpec
+
+SPEC = TrainSpec(task="toy", dataset_digest="d", base="tiny", base_digest="b", prompt_version="1", dtype="float32")
+OTHER = {
+    "task": "tea", "dataset_digest": "e", "base": "llama3", "base_digest": "c", "prompt_version": "2",
+    "dtype": "bfloat16", "recipe": "lora_dpo", "epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "micro_batch": 1,
+    "lora_r": 8, "lora_alpha": 16, "lora_layers": None, "max_rows": 9, "max_tokens": 99, "seed": 1,
+    "decoding_mode": "greedy",
+}  # fmt: skip
+
+
+def test_every_field_is_part_of_the_fingerprint() -> None:
+    assert set(OTHER) == {field.name for field in fields(TrainSpec)}
+    prints = {replace(SPEC, **{name: value}).fingerprint for name, value in OTHER.items()} | {SPEC.fingerprint}
+    assert len(prints) == len(OTHER) + 1
+    assert replace(SPEC).fingerprint == SPEC.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "flag"),
+    [
+        ("epochs", 0, "--epochs 0"),
+        ("batch_size", 0, "--batch-size 0"),
+        ("batch_size", 3, "--batch-size 3 is no multiple of --micro-batch 2"),
+        ("learning_rate", 0.0, "--learning-rate 0.0"),
+        ("learning_rate", 2.0, "--learning-rate 2.0"),
+        ("lora_r", 12, "--lora-r 12"),
+        ("lora_layers", 0, "--lora-layers 0"),
+        ("max_rows", 0, "--max-rows 0"),
+        ("max_tokens", 0, "--max-tokens 0"),
+        ("dtype", "float16", "--dtype float16"),
+        ("decoding_mode", "sample", "--decoding-mode sample"),
+    ],
+)
+def test_a_value_that_cannot_work_names_its_flag(field: str, value: object, flag: str) -> None:
+    with pytest.raises(UsageError, match=flag):
+        replace(SPEC, **{field: value})
