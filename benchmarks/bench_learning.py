@@ -61,7 +61,9 @@ def main() -> None:
 
 def town(seed: int, dtype: str, rows: int) -> tuple[dict[str, list[float]], list[str], float]:
     """Alignment per policy and test row, the rows' households, seconds of training."""
-    episodes = planner_town.live(UNITS, WEEKS, lambda town, unit, week, request: policies.explorer(request, seed=1), seed=seed)
+    episodes = planner_town.live(
+        UNITS, WEEKS, lambda town, unit, week, request: policies.explorer(request, seed=1), seed=seed
+    )
     examples = sorted(TASK.examples(episodes), key=lambda example: (example.occurred_at, example.example_id))
     parts = {part: [e for e in examples if split_of("planner", e.unit_id) is part] for part in Split}
     train, test = parts[Split.TRAIN][-TRAIN_ROWS:], parts[Split.TEST][-rows:]
@@ -127,7 +129,9 @@ def regression(train: Sequence[Example]) -> Callable[[Example], PythonAnswer]:
 
     def answer(example: Example) -> PythonAnswer:
         margins = fitted.decision_function([numbers(example, option) for option in example.request["options"]])
-        return PythonAnswer(answer=plan(example.request, choose(example.request, list(np.argsort(-margins, kind="stable")))))
+        return PythonAnswer(
+            answer=plan(example.request, choose(example.request, list(np.argsort(-margins, kind="stable"))))
+        )
 
     return answer
 

@@ -43,9 +43,7 @@ class Clock:
 
 
 def python_version(deps: Deps, function: str) -> PolicyVersion:
-    spec = PolicySpec(
-        task="toy", engine="python", prompt_version="1", function=f"toy:{function}", function_version="1"
-    )
+    spec = PolicySpec(task="toy", engine="python", prompt_version="1", function=f"toy:{function}", function_version="1")
     return lifecycle.create_policy(deps, POLICY, spec)
 
 
@@ -71,9 +69,7 @@ def live(deps: Deps, clock: Clock, *, day: int, shoppers: int, only: frozenset[s
         if only is not None and unit not in only:
             continue
         request = {"likes": toy.DRINKS[draw("likes", unit, day) < 0.5], "day": day}
-        served = lifecycle.decide(
-            deps, task, POLICY, key=f"{unit}/{day}", unit_id=unit, request=request, at=clock.now
-        )
+        served = lifecycle.decide(deps, task, POLICY, key=f"{unit}/{day}", unit_id=unit, request=request, at=clock.now)
         liked = served.answer["drink"] == request["likes"]
         if draw("mood", unit, day) < (0.95 if liked else 0.05):
             lifecycle.log_outcome(

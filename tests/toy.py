@@ -8,8 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from bakeoff.task import (
-    Answer, Completion, Episode, EventType, Example, Message, Metric, ParseError, PythonAnswer, Request, Role,
-    TaskBase, Violation,
+    Answer,
+    Completion,
+    Episode,
+    EventType,
+    Example,
+    Message,
+    Metric,
+    ParseError,
+    PythonAnswer,
+    Request,
+    Role,
+    TaskBase,
+    Violation,
 )  # fmt: skip
 
 DRINKS = ("tea", "coffee")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+
 import stages
 import toy
 from bakeoff import lifecycle
@@ -70,8 +71,10 @@ def test_a_better_policy_ships_and_can_be_rolled_back(deps: Deps, clock: stages.
     with deps.db.transaction() as conn:
         assert experiments.incumbent(conn, stages.POLICY) == version.policy_version_id
         assert [v.status for v in policies.versions(conn, stages.POLICY)] == ["retired", "production"]
-        assert conn.execute("select max(treated_bp) as bp, min(treated_bp) as first from phases join experiments "
-                            "using (experiment_id) where kind = 'test'").fetchone() == {"bp": 2500, "first": 1000}
+        assert conn.execute(
+            "select max(treated_bp) as bp, min(treated_bp) as first from phases join experiments "
+            "using (experiment_id) where kind = 'test'"
+        ).fetchone() == {"bp": 2500, "first": 1000}
     served = lifecycle.decide(
         deps, TASK, stages.POLICY, key="later", unit_id="somebody", request={"likes": "coffee", "day": 99},
         at=clock.now,
@@ -103,9 +106,7 @@ def test_a_worse_policy_is_rolled_back_and_its_units_go_back_at_once(deps: Deps,
             if e.policy_version_id == version.policy_version_id
         ]  # fmt: skip
     request = {"likes": "coffee", "day": 500}
-    served = lifecycle.decide(
-        deps, TASK, stages.POLICY, key="after", unit_id=treated[0], request=request, at=clock.now
-    )
+    served = lifecycle.decide(deps, TASK, stages.POLICY, key="after", unit_id=treated[0], request=request, at=clock.now)
     assert served.context["policy_version_id"] != version.policy_version_id
 
 

@@ -2,28 +2,55 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+
 from bakeoff.adapters import embedded, postgres
 
 ENDINGS = {"shipped", "held", "kept", "rolled_back", "held_at_gate"}
 
 
-def run(home: Path, models: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("BAKEOFF_", "MLFLOW_", "OMP_"))}
-    return subprocess.run(
+def command(home: Path, models: Path, *more: str) -> subprocess.Popen[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAKEOFF_", "MLFLOW_", "OMP_"))}
+    return subprocess.Popen(
         [sys.executable, "-c", "from bakeoff.cli import main; main()", "demo", "--small", "--json", *more],
-        env=environ | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models)},
-        capture_output=True,
+        env=kept | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=1500,
-        check=False,
     )
+
+
+class Done(NamedTuple):
+    """How a demo ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(home: Path, models: Path, *more: str) -> Done:
+    with command(home, models, *more) as process:
+        out, err = process.communicate(timeout=1500)
+    return Done(process.returncode, out, err)
+
+
+def interrupt(home: Path, models: Path, *, after: str, how: signal.Signals) -> int:
+    """Starts the demo and sends a signal some seconds after it announced the stage `after`; returns its exit code."""
+    with command(home, models) as process:
+        assert process.stderr is not None
+        assert any(after in line for line in process.stderr), "the stage was never announced"
+        time.sleep(8)
+        process.send_signal(how)
+        process.communicate(timeout=120)
+    return process.returncode
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +60,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(home: Path, smollm2_cache: Path) -> dict[str, Any]:
+    """A demo that nothing disturbs."""
     done = run(home, smollm2_cache)
-    assert done.returncode == 0, done.stderr
-    body: dict[str, Any] = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    body: dict[str, Any] = json.loads(done.out)
     return body
 
 
@@ -122,17 +150,34 @@ def test_no_version_had_traffic_before_its_approval_and_none_started_above_ten_p
 @pytest.mark.weights
 def test_a_second_run_makes_nothing_anew(home: Path, smollm2_cache: Path, told: dict[str, Any]) -> None:
     """Same dataset, adapter, replays and verdict, found by content."""
-    again = json.loads(run(home, smollm2_cache).stdout)
+    again = json.loads(run(home, smollm2_cache).out)
     assert [stage["digests"] for stage in again["stages"]] == [stage["digests"] for stage in told["stages"]]
     assert (again["ending"], again["reason"]) == (told["ending"], told["reason"])
 
 
 @pytest.mark.weights
-def test_another_demo_does_not_fit_into_the_same_folder(
-    home: Path, smollm2_cache: Path, told: dict[str, Any]
-) -> None:
+def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cache: Path, told: dict[str, Any]) -> None:
     assert told
     refused = run(home, smollm2_cache, "--seed", "2")
-    assert refused.returncode == 2
-    assert "Traceback" not in refused.stderr
-    assert "BAKEOFF_HOME" in refused.stderr
+    assert refused.code == 2
+    assert "Traceback" not in refused.err
+    assert "BAKEOFF_HOME" in refused.err
+
+
+@pytest.mark.weights
+def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
+    tmp_path: Path, smollm2_cache: Path, told: dict[str, Any]
+) -> None:
+    """Ctrl-C while the log fills, kill -9 while it trains: the same command goes on and nothing is different."""
+    assert interrupt(tmp_path / "home", smollm2_cache, after="households meet", how=signal.SIGINT) == 130
+    assert interrupt(tmp_path / "home", smollm2_cache, after="fine-tuning", how=signal.SIGKILL) == -signal.SIGKILL
+    done = run(tmp_path / "home", smollm2_cache)
+    assert done.code == 0, done.err
+    again = json.loads(done.out)
+    assert content(again) == content(told)
+    assert again["ending"] == told["ending"]
+
+
+def content(body: dict[str, Any]) -> list[dict[str, str]]:
+    """The digests of each stage, without the tracker's run id, which is no content."""
+    return [{k: v for k, v in stage["digests"].items() if k != "run"} for stage in body["stages"]]

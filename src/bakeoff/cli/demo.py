@@ -10,7 +10,7 @@ from bakeoff import bootstrap, plugins, settings
 from bakeoff.cli.progress import TerminalProgress
 from bakeoff.cli.session import answer, as_json
 from bakeoff.demo import state, story, summary
-from bakeoff.demo.size import SIZES
+from bakeoff.demo.size import size_for
 from bakeoff.gates.model import GateReport
 
 
@@ -36,7 +36,7 @@ def demo(size: str, ask: bool, seed: int, as_json: bool) -> None:
     remembered = state.remember(wired.home, size=size, seed=seed, dtype=dtype, today=datetime.now(UTC).date())
     clock = story.StoryClock()
     with bootstrap.open_deps(wired, progress=TerminalProgress(), clock=clock) as deps:
-        size_ = SIZES[remembered.size]
+        size_ = size_for(remembered.size, dtype)
         world = plugins.load_world("planner")(
             seed=seed, units=size_.units, weeks=size_.weeks, ends_on=datetime.fromisoformat(remembered.ends_on).date()
         )

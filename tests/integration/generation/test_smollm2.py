@@ -1,4 +1,4 @@
-"""The real SmolLM2-135M-Instruct. """
+"""The real SmolLM2-135M-Instruct."""
 
 import json
 from collections.abc import Mapping, Sequence
