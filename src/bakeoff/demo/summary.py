@@ -99,9 +99,9 @@ def _arms(story: Story) -> list[str]:
     analysis = story.snapshots[-1].analysis
     lines = ["", f"  {'experiment':<14}{'treated':>12}{'control':>12}{'advantage':>12}   interval (at every look)"]
     for found in analysis.metrics:
-        sides = [f"{arm.value:.3f}" if arm else "-" for arm in (found.treated, found.control)]
-        estimate = "-" if found.estimate is None else f"{found.estimate:+.3f}"
-        interval = found.reason if found.lower is None else f"[{found.lower:+.3f}, {found.upper:+.3f}]"
+        sides = [f"{arm.value:.3g}" if arm else "-" for arm in (found.treated, found.control)]
+        estimate = "-" if found.estimate is None else f"{found.estimate:+.3g}"
+        interval = found.reason if found.lower is None else f"[{found.lower:+.3g}, {found.upper:+.3g}]"
         lines.append(f"  {found.metric:<14}{sides[0]:>12}{sides[1]:>12}{estimate:>12}   {interval}")
     matured = analysis.matured
     lines.append(f"  households: {matured['treated']} treated, {matured['control']} control, matured")
