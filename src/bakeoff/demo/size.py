@@ -28,7 +28,7 @@ SIZES = {
         test_weeks=1,
     ),
     "normal": Size(
-        name="normal", pilot_units=210, pilot_weeks=3, explorer_bp=5000, train_rows=200, replay_rows=72, units=1300,
+        name="normal", pilot_units=200, pilot_weeks=3, explorer_bp=5000, train_rows=200, replay_rows=80, units=1300,
         test_weeks=2,
     ),
     "full": Size(

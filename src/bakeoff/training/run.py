@@ -24,7 +24,7 @@ from bakeoff.training.tracker import FINGERPRINT_TAG, Tracker
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 ADAPTER_TAG = "adapter_digest"
-EVAL_ROWS = 32
+EVAL_ROWS = 24
 """Validation rows that the offline evaluator answers at the end of a run."""
 
 

@@ -38,7 +38,7 @@ from bakeoff.training.rows import EncodedRow, encode_rows
 
 OnStep = Callable[[int, int, Mapping[str, float]], None]
 """(steps done, steps in total, metrics of this step): for a progress bar and live logging."""
-VALIDATION_ROWS = 32
+VALIDATION_ROWS = 16
 """Rows whose loss is watched; the first ones. On a CPU each costs a fifth of a training row."""
 _WARMUP_SHARE = 0.05
 _PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "llguidance")
@@ -59,7 +59,7 @@ def train(
     Args:
         rows: oldest first; `spec.max_rows` keeps the last ones. A row whose labels are empty carries no loss and
             is left out.
-        validation_rows: of units that are not in `rows`; the loss of the first 32 is measured before the first
+        validation_rows: of units that are not in `rows`; the loss of the first 16 is measured before the first
             step and after each epoch, and decides nothing.
         base_dir: folder of the base model that `spec.base_digest` names.
         threads: CPU threads; part of what makes a run repeatable.
