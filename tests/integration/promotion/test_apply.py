@@ -105,10 +105,11 @@ def test_each_stage_that_explain_prints_is_what_happens(won: Won) -> None:
                          f"{won.new.name} becomes {won.fresh(won.new).status}"]  # fmt: skip
     models = Registry()
     apply_registry(models, plan)
-    assert said[4] == "alias production -> toy_model/7"
+    assert said[4:] == ["alias production -> toy_model/7", "tag toy_model/6 stage=retired"]
     assert models.done == [
         ("alias", "toy_model", "production", "7"),
         ("tag", "toy_model", "7", "stage", "production"),
+        ("tag", "toy_model", "6", "stage", "retired"),
     ]
 
 

@@ -1,6 +1,4 @@
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -150,11 +148,3 @@ def test_the_refusal_lists_everything_at_once() -> None:
         enforce(empty, {})
     assert str(refusal.value).count("\n  - ") == len(CONTRACT) + 1
     assert "docs/training-workflow.md" in str(refusal.value)
-
-
-def test_the_name_that_hugging_face_gives_the_training_loss_counts_too() -> None:
-    def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-        return {name.replace("training_loss", "train_loss"): value for name, value in values.items()}
-
-    record = replace(COMPLETE, metrics=renamed(COMPLETE.metrics), points=renamed(COMPLETE.points))
-    assert check(record, {}) == ()
