@@ -3,7 +3,7 @@
     python benchmarks/bench_learning.py [--seeds 1 2 3] [--dtype auto] [--rows 120]
 
 Each seed is another town. Its log is written by the explorer alone, so every row is neutral to every policy compared.
-Rows of the train split (the newest 300) teach a LoRA adapter and, beside it, a logistic regression on the same
+Rows of the train split (the newest 200) teach a LoRA adapter and, beside it, a logistic regression on the same
 features; rows of the test split, other households, are planned by all. Prints a Markdown table with standard errors
 clustered by household. The people are simulated: a gain here is no promise about real ones."""
 
@@ -36,7 +36,7 @@ from planner.features import features
 from planner.plans import choose, plan
 from planner.task import PlannerTask
 
-UNITS, WEEKS, TRAIN_ROWS = 300, 3, 300
+UNITS, WEEKS, TRAIN_ROWS = 300, 3, 200
 TASK = PlannerTask()
 Planner = Callable[[Example], float]
 
