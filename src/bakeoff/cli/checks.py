@@ -94,7 +94,7 @@ def number_format(dtype: str) -> Check:
     return Check(
         name="bfloat16",
         state="note",
-        says="no fast bfloat16 instructions on this processor: models compute in float32, about three times slower",
+        says="no fast bfloat16 instructions on this processor: models compute in float32",
     )
 
 
