@@ -282,10 +282,10 @@ class TaskBase:
     def need(self, request: Request) -> str:
         return digest(request)
 
-    def answer_schema(self, request: Request) -> JsonSchema:  # noqa: ARG002 - an override reads it
+    def answer_schema(self, request: Request) -> JsonSchema:
         return {"type": "object"}
 
-    def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:  # noqa: ARG002
+    def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
         return answer
 
     def examples(self, episodes: Iterable[Episode]) -> Iterator[Example]:
@@ -300,10 +300,10 @@ class TaskBase:
                     target=dict(accept.payload),
                 )
 
-    def supervise(self, example: Example) -> Mapping[str, str] | None:  # noqa: ARG002
+    def supervise(self, example: Example) -> Mapping[str, str] | None:
         return None
 
-    def fitted(self, examples: Sequence[Example]) -> Task:  # noqa: ARG002
+    def fitted(self, examples: Sequence[Example]) -> Task:
         return cast(Task, self)
 
     def outcome(self, episode: Episode) -> Mapping[str, float | None]:
