@@ -69,7 +69,10 @@ def town(seed: int, dtype: str, rows: int) -> tuple[dict[str, list[float]], list
         return policies.explorer(request, seed=1)
 
     episodes = planner_town.live(UNITS, WEEKS, explore, seed=seed)
-    examples = sorted(TASK.examples(episodes), key=lambda example: (example.occurred_at, example.example_id))
+    examples = sorted(
+        (e for e in TASK.examples(episodes) if isinstance(e, Example)),
+        key=lambda example: (example.occurred_at, example.example_id),
+    )
     parts = {part: [e for e in examples if split_of("planner", e.unit_id) is part] for part in Split}
     train, test = parts[Split.TRAIN][-TRAIN_ROWS:], parts[Split.TEST][-rows:]
     with tempfile.TemporaryDirectory() as scratch:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bakeoff.task import (
+    Accepted,
     Answer,
     Completion,
     Episode,
@@ -26,6 +27,10 @@ from bakeoff.task import (
 DRINKS = ("tea", "coffee")
 
 
+class Chosen(Accepted):
+    drink: str
+
+
 class ToyTask(TaskBase):
     name = "toy"
     metrics = (
@@ -34,7 +39,7 @@ class ToyTask(TaskBase):
     )
     event_types = (
         EventType(name="offered", role=Role.DECISION),
-        EventType(name="accepted", role=Role.ACCEPT, required=("accepted_by", "drink")),
+        EventType(name="accepted", role=Role.ACCEPT, payload=Chosen, source="accepted_by"),
         EventType(name="rejected", role=Role.REJECT),
     )
 
@@ -58,7 +63,7 @@ class ToyTask(TaskBase):
 
     def examples(self, episodes: Any) -> Any:
         for example in super().examples(episodes):
-            yield replace(example, metadata={"built_by": "unaided"})
+            yield replace(example, metadata={"built_by": "unaided"}) if isinstance(example, Example) else example
 
     def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
         return {

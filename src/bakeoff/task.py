@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
+from typing_extensions import TypedDict
+
 from bakeoff.fingerprint import digest
 
 Request = Mapping[str, Any]
@@ -84,14 +86,29 @@ class Role(StrEnum):
     KEPT = "kept"
 
 
+class Payload(TypedDict):
+    """The payload model of an event type that asks for nothing. Others are TypedDicts too (those of
+    `typing_extensions`: pydantic checks them): what is declared must have its type, what is not is kept and counted."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EventType:
     """One type of event that a task logs."""
 
     name: str
     role: Role
-    required: tuple[str, ...] = ()  # payload fields that must be there
-    optional: tuple[str, ...] = ()  # payload fields that may be there
+    payload: type[Any] = Payload  # a TypedDict; NotRequired fields may be left out
+    source: str | None = None  # payload field that says who spoke ('user', 'timeout'); None: there is one source only
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Payload fields that are declared."""
+        return frozenset(self.payload.__annotations__)
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Payload fields that must be there."""
+        return frozenset(self.payload.__required_keys__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +126,14 @@ class LoggedEvent:
     policy_version_id: str  # assigned
     served_policy_version_id: str | None  # who answered; decisions only
     payload: Mapping[str, Any]
+    origin: str = "live"  # or 'backfill' for imported history
+    assignment_probability: float | None = None  # of the variant, 0 to 1; decisions only
+    action_propensity: float | None = None  # with which a randomised policy chose the answer; decisions only
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether another policy than the assigned one answered."""
+        return self.served_policy_version_id not in (None, self.policy_version_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +174,39 @@ class Example:
     request: Request
     target: Mapping[str, Any]  # what people kept
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """An episode that gives no example, and why; counted by reason in the dataset's summary."""
+
+    example_id: str  # as the example's would have been
+    reason: str  # short and the same for all of its kind, for instance 'timed out'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preference:
+    """Two answers to one request: what people kept over what they were shown."""
+
+    chosen: Answer
+    rejected: Answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Field:
+    """What a field of a dataset means, for schema.json."""
+
+    meaning: str
+    unit: str | None = None  # 'minutes', 'eaters', 'ISO 8601 date'; None where there is none
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestKey:
+    """Which request to build from the application's own tables."""
+
+    unit_id: str
+    need_id: str  # as `Task.need` would say of the request
+    as_of: datetime  # UTC: what the application knew at this moment, not what it knows today
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -233,8 +291,27 @@ class Task(Protocol):
         """What the validator serves instead; must have no violations where the request allows it."""
         ...
 
-    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example]:
-        """Rows to learn from. Episodes without a target are left out."""
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Meaning and unit by dotted path ('request.slots[].max_minutes', 'target.drink'); see `datasets.summary`."""
+        ...
+
+    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example | LeftOut]:
+        """Rows to learn from, one for each episode, in their order; or why there is none. Looks at one episode at
+        a time: a log may not fit into memory."""
+        ...
+
+    def preference(self, example: Example) -> Preference | None:
+        """What was kept over what was proposed; None where they are the same or nothing was proposed."""
+        ...
+
+    def edit_cost(self, example: Example) -> float | None:
+        """How much people changed (0: nothing); None where nothing was proposed."""
+        ...
+
+    def requests(self, conn: Any, keys: Sequence[RequestKey]) -> Sequence[Request | None]:
+        """Requests built from the application's own tables, as they would have been at `as_of`; None for a key that
+        cannot be built. `conn` is a psycopg connection with rows as dicts. The one method that reads a database."""
         ...
 
     def supervise(self, example: Example) -> Mapping[str, str] | None:
@@ -246,13 +323,29 @@ class Task(Protocol):
         """Offline metrics of `answer` against what people kept."""
         ...
 
-    def fitted(self, examples: Sequence[Example]) -> "Task":
-        """This task with what its metrics learn from the train split (for instance a frozen edit model)."""
+    def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "Task":
+        """This task with what its metrics learn from the train split (for instance a frozen edit model), checked on
+        examples that it was not learnt from."""
+        ...
+
+    def frozen(self) -> Mapping[str, Any] | None:
+        """What `fitted` learnt, as JSON values, to be kept with the dataset; None where there is nothing."""
+        ...
+
+    def thawed(self, frozen: Mapping[str, Any]) -> "Task":
+        """The inverse of `frozen`: ``task.thawed(task.fitted(examples).frozen())`` scores as ``task.fitted(examples)``.
+        Raises UsageError where it was frozen by another version."""
         ...
 
     def outcome(self, episode: Episode) -> Mapping[str, float | None]:
         """Online metrics of one need."""
         ...
+
+
+class Accepted(TypedDict):
+    """The least that every acceptance says: 'user' is a person, 'timeout' is nobody."""
+
+    accepted_by: str
 
 
 class TaskBase:
@@ -275,9 +368,10 @@ class TaskBase:
     )
     event_types: Sequence[EventType] = (
         EventType(name="decided", role=Role.DECISION),
-        EventType(name="accepted", role=Role.ACCEPT, required=("accepted_by",)),
+        EventType(name="accepted", role=Role.ACCEPT, payload=Accepted, source="accepted_by"),
         EventType(name="rejected", role=Role.REJECT),
     )
+    fields: Mapping[str, Field] = {}
 
     def need(self, request: Request) -> str:
         return digest(request)
@@ -288,10 +382,12 @@ class TaskBase:
     def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
         return answer
 
-    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example]:
+    def examples(self, episodes: Iterable[Episode]) -> Iterator[Example | LeftOut]:
         for episode in episodes:
             accept = next((e for e in reversed(episode.outcomes) if e.role is Role.ACCEPT), None)
-            if accept is not None:
+            if accept is None:
+                yield LeftOut(example_id=str(episode.decision.decision_id), reason="nothing was accepted")
+            else:
                 yield Example(
                     example_id=str(episode.decision.decision_id),
                     unit_id=episode.unit_id,
@@ -303,7 +399,22 @@ class TaskBase:
     def supervise(self, example: Example) -> Mapping[str, str] | None:
         return None
 
-    def fitted(self, examples: Sequence[Example]) -> Task:
+    def preference(self, example: Example) -> Preference | None:
+        return None
+
+    def edit_cost(self, example: Example) -> float | None:
+        return None
+
+    def requests(self, conn: Any, keys: Sequence[RequestKey]) -> Sequence[Request | None]:
+        return [None for _ in keys]
+
+    def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> Task:
+        return cast(Task, self)
+
+    def frozen(self) -> Mapping[str, Any] | None:
+        return None
+
+    def thawed(self, frozen: Mapping[str, Any]) -> Task:
         return cast(Task, self)
 
     def outcome(self, episode: Episode) -> Mapping[str, float | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bakeoff.task import Episode, Example, LoggedEvent, Role
+from bakeoff.task import Episode, Example, LeftOut, LoggedEvent, Role
 from planner.edits import diff
 from planner.scores import alignment
 
@@ -26,11 +26,11 @@ def acceptance(episode: Episode, accepted_by: frozenset[str]) -> LoggedEvent | N
     return next((e for e in hits if e.payload.get("accepted_by") in accepted_by), None)
 
 
-def example(episode: Episode) -> Example | None:
-    """None where nobody said what they wanted: rejected and left, timed out, unanswered, or an empty plan."""
+def example(episode: Episode) -> Example | LeftOut:
+    """Left out where nobody said what they wanted: rejected and left, timed out, unanswered, or an empty plan."""
     accept = acceptance(episode, frozenset(BUILT_BY))
     if accept is None or not accept.payload["entries"]:
-        return None
+        return LeftOut(example_id=str(episode.decision.decision_id), reason=_why_not(episode, accept))
     decision = next((d for d in episode.decisions if d.decision_id == accept.decision_id), episode.decision)
     shown, accepted = shown_entries(decision), accept.payload["entries"]
     built_by = BUILT_BY[accept.payload["accepted_by"]]
@@ -50,6 +50,15 @@ def example(episode: Episode) -> Example | None:
         target=target,
         metadata=_segments(episode) | {"built_by": built_by},
     )
+
+
+def _why_not(episode: Episode, accept: LoggedEvent | None) -> str:
+    if accept is not None:
+        return "an empty plan was accepted"
+    if acceptance(episode, frozenset({"timeout"})) is not None:
+        return "timed out: nobody looked"
+    rejected = any(event.role is Role.REJECT for event in episode.outcomes)
+    return "rejected, and no other plan was made" if rejected else "nobody answered"
 
 
 def outcome(episode: Episode) -> Mapping[str, float | None]:

@@ -7,18 +7,18 @@ from bakeoff.task import (
     Answer,
     Completion,
     Episode,
-    EventType,
     Example,
     JsonSchema,
+    LeftOut,
     Message,
     Metric,
     Request,
-    Role,
     TaskBase,
     Violation,
 )
 from planner import episodes, prompt, rules, scores
 from planner.edit_model import EditModel, fit, predicted_edits
+from planner.event_types import EVENT_TYPES
 
 
 def _share(name: str, meaning: str, *, unit: str = "share") -> Metric:
@@ -52,36 +52,7 @@ class PlannerTask(TaskBase):
         _share("kept_share", "shown meals kept in what was accepted; rejected or unanswered is 0"),
         _edits("edits", "entries changed before acceptance; undefined where the proposal was not accepted"),
     )
-    event_types = (
-        EventType(name="plan_generated", role=Role.DECISION, required=("answer",)),
-        EventType(
-            name="plan_accepted",
-            role=Role.ACCEPT,
-            required=("accepted_by", "entries"),
-            optional=("edits_since_generated", "seconds_to_accept", "synthetic"),
-        ),
-        EventType(
-            name="meal_swapped",
-            role=Role.EDIT,
-            required=("day", "from", "to"),
-            optional=("source", "reason_code", "synthetic"),
-        ),
-        EventType(
-            name="meal_removed",
-            role=Role.EDIT,
-            required=("day", "recipe_id"),
-            optional=("reason_code", "synthetic"),
-        ),
-        EventType(name="servings_changed", role=Role.EDIT, required=("day", "from", "to"), optional=("synthetic",)),
-        EventType(
-            name="plan_rejected",
-            role=Role.REJECT,
-            required=("reason_code", "next"),
-            optional=("synthetic",),
-        ),
-        EventType(name="meals_cooked", role=Role.KEPT, required=("cooked",), optional=("skipped", "synthetic")),
-        EventType(name="validator_intervened", role=Role.INTERVENTION),
-    )
+    event_types = EVENT_TYPES
 
     def __init__(self, edit_model: EditModel | None = None) -> None:
         self.edit_model = edit_model
@@ -105,9 +76,8 @@ class PlannerTask(TaskBase):
     def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
         return rules.repair(request, answer, violations)
 
-    def examples(self, episodes_: Iterable[Episode]) -> Iterator[Example]:
-        made = (episodes.example(episode) for episode in episodes_)
-        return (example for example in made if example is not None)
+    def examples(self, episodes_: Iterable[Episode]) -> Iterator[Example | LeftOut]:
+        return map(episodes.example, episodes_)
 
     def supervise(self, example: Example) -> Mapping[str, str] | None:
         """Only options about which something is known carry a loss; anchors are code's business, not a choice."""
@@ -119,7 +89,7 @@ class PlannerTask(TaskBase):
         }
         return values or None
 
-    def fitted(self, examples: Sequence[Example]) -> "PlannerTask":
+    def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "PlannerTask":  # noqa: ARG002
         """With an edit model fitted on `examples` (the train split) and frozen."""
         return PlannerTask(edit_model=fit(examples))
 

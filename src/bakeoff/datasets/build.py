@@ -15,7 +15,7 @@ from bakeoff.datasets.model import SCHEMA_VERSION, Draft, Row, Split
 from bakeoff.datasets.split import SHARES, slice_of, split_of
 from bakeoff.errors import Refused, UsageError
 from bakeoff.fingerprint import canonical_json
-from bakeoff.task import Episode, Example, Role, Task
+from bakeoff.task import Episode, Example, LeftOut, Role, Task
 
 PROVENANCE: Mapping[str, str] = {
     "policy_version_id": "policy version assigned to the first decision (intention to treat)",
@@ -30,7 +30,6 @@ PROVENANCE: Mapping[str, str] = {
 }
 MINIMUM: Mapping[Split, int] = {Split.TRAIN: 20, Split.VALIDATION: 5, Split.TEST: 5}  # rows
 UNAIDED = "unaided"  # metadata 'built_by' of a plan that people made without a proposal
-_LOG_KEY = "_log"  # where the event store puts the columns of a decision that are not payload
 
 
 def build(
@@ -49,7 +48,8 @@ def build(
     since, until = _utc("since", since), _utc("until", until)
     seen = {str(episode.decision.decision_id): episode for episode in episodes}
     ordered = sorted(seen.values(), key=lambda e: (e.decision.occurred_at, str(e.decision.decision_id)))
-    rows = [_row(task, example, seen, shares) for example in task.examples(ordered)]
+    made = list(task.examples(ordered))
+    rows = [_row(task, example, seen, shares) for example in made if isinstance(example, Example)]
     rows.sort(key=lambda row: (row.example.occurred_at, row.example.example_id))
     check(rows, since=since, until=until, minimum=minimum)
     return Draft(
@@ -58,7 +58,7 @@ def build(
         since=since,
         until=until,
         rows=tuple(rows),
-        summary=summarise(task, rows, excluded={"no target": len(seen) - len(rows)}),
+        summary=summarise(task, rows, excluded=Counter(left.reason for left in made if isinstance(left, LeftOut))),
     )
 
 
@@ -132,7 +132,6 @@ def _metadata(task: Task, example: Example, episode: Episode) -> dict[str, Any]:
             cure="rename these fields in Task.examples",
         )
     decision = episode.decision
-    log: Mapping[str, Any] = decision.payload.get(_LOG_KEY) or {}
     served = decision.served_policy_version_id or decision.policy_version_id
     return {
         **example.metadata,
@@ -140,10 +139,10 @@ def _metadata(task: Task, example: Example, episode: Episode) -> dict[str, Any]:
         "served_policy_version_id": served,
         "experiment_id": decision.experiment_id,
         "variant_id": decision.variant_id,
-        "assignment_probability": log.get("assignment_probability"),
-        "action_propensity": log.get("action_propensity"),
-        "origin": log.get("origin", "live"),
-        "fell_back": bool(log.get("fell_back", served != decision.policy_version_id)),
+        "assignment_probability": decision.assignment_probability,
+        "action_propensity": decision.action_propensity,
+        "origin": decision.origin,
+        "fell_back": decision.fell_back,
         "proposed_by": _proposer(episode),
     }
 

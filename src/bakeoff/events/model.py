@@ -4,7 +4,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from bakeoff.errors import UsageError
 from bakeoff.fingerprint import as_stored, digest
@@ -106,6 +109,25 @@ class Outcome:
         )
 
 
+def check_payload(kind: EventType, payload: Mapping[str, Any]) -> None:
+    """Raises UsageError that names each field that is missing or of another type than its event type declares.
+    Fields that are not declared pass."""
+    try:
+        _adapter(kind).validate_python(payload, strict=True)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'payload'}: {e['msg']}" for e in error.errors()[:3])
+        raise UsageError(
+            f"payload of event {kind.name} is wrong: {wrong}",
+            cure=f"{kind.name} needs {', '.join(sorted(kind.required)) or 'nothing'}"
+            f"; it may have {', '.join(sorted(kind.fields - kind.required)) or 'nothing else'}",
+        ) from error
+
+
+@cache
+def _adapter(kind: EventType) -> TypeAdapter[Any]:
+    return TypeAdapter(kind.payload)
+
+
 def outcome(
     types: Sequence[EventType],
     *,
@@ -123,9 +145,7 @@ def outcome(
     kind = known.get(event_type)
     if kind is None:
         raise UsageError(f"unknown event type {event_type!r}", cure=f"known outcomes: {', '.join(sorted(known))}")
-    missing = [name for name in kind.required if name not in payload]
-    if missing:
-        raise UsageError(f"event {event_type} lacks payload field(s) {', '.join(missing)}")
+    check_payload(kind, payload)
     if occurred_at.tzinfo is None:
         raise UsageError(f"occurred_at {occurred_at.isoformat()} has no time zone", cure="send UTC, for instance ...Z")
     return Outcome(

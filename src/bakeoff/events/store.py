@@ -19,8 +19,6 @@ from bakeoff.task import Episode, LoggedEvent, Role
 
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
 Conn = Connection[dict[str, Any]]
-LOG_KEY = "_log"
-"""Payload key under which an episode's decision carries what the log knows beside the payload."""
 
 
 def append_decision(conn: Conn, decision: Decision, *, received_at: datetime) -> bool:
@@ -137,16 +135,6 @@ def _same_context(decision: Mapping[str, Any], outcome: Outcome) -> None:
 
 
 def _logged(row: Mapping[str, Any]) -> LoggedEvent:
-    payload = row["payload"]
-    if row["role"] == Role.DECISION.value:
-        payload = payload | {
-            LOG_KEY: {
-                "assignment_probability": row["assignment_probability"],
-                "action_propensity": row["action_propensity"],
-                "origin": row["origin"],
-                "fell_back": row["served_policy_version_id"] != row["policy_version_id"],
-            }
-        }
     return LoggedEvent(
         event_id=str(row["event_id"]),
         event_type=row["event_type"],
@@ -160,5 +148,8 @@ def _logged(row: Mapping[str, Any]) -> LoggedEvent:
         served_policy_version_id=None
         if row["served_policy_version_id"] is None
         else str(row["served_policy_version_id"]),
-        payload=payload,
+        payload=row["payload"],
+        origin=row["origin"],
+        assignment_probability=row["assignment_probability"],
+        action_propensity=row["action_propensity"],
     )

@@ -22,7 +22,7 @@ class FruitTask(TaskBase):
 
     def examples(self, episodes: Any) -> Iterator[Example]:
         for example in super().examples(episodes):
-            yield replace(example, metadata={"region": "north"})
+            yield replace(example, metadata={"region": "north"}) if isinstance(example, Example) else example
 
 
 def _event(role: Role, number: int, moment: datetime, payload: Mapping[str, Any], served: str) -> LoggedEvent:
@@ -47,12 +47,6 @@ def _episode(number: int, *, accepted: bool = True, **request: Any) -> Episode:
     asked: dict[str, Any] = {"day": number, "wishes": ["fig", "kiwi"], "budget": 2.5, "note": None} | request
     at = SINCE + timedelta(hours=number % 1000)
     explored = number % 5 == 0
-    log = {
-        "assignment_probability": 0.1 if explored else 0.9,
-        "action_propensity": 0.25 if explored else None,
-        "origin": "live",
-        "fell_back": False,
-    }
     served = EXPLORER if explored else INCUMBENT
     kept = {"accepted_by": "user", "basket": {"mon": "fig", "tue": f"plum-{number % 3}"}}
     return Episode(
@@ -60,7 +54,13 @@ def _episode(number: int, *, accepted: bool = True, **request: Any) -> Episode:
         unit_id=f"unit-{number // 2}",
         request=asked,
         request_digest=digest(asked),
-        decisions=(_event(Role.DECISION, number, at, {"answer": {}, "_log": log}, served),),
+        decisions=(
+            replace(
+                _event(Role.DECISION, number, at, {"answer": {}}, served),
+                assignment_probability=0.1 if explored else 0.9,
+                action_propensity=0.25 if explored else None,
+            ),
+        ),
         outcomes=(_event(Role.ACCEPT, number, at + timedelta(hours=1), kept, served),) if accepted else (),
     )
 

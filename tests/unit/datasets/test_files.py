@@ -145,7 +145,7 @@ def test_the_summary_states_rows_fields_tasks_targets_and_notes(draft: Draft, tm
     assert "**Tasks**: fruit basket (supervised)" in text
     assert "**Targets**: accepted_by, basket" in text
     assert draft.digest in text
-    assert "| no target | 10 |" in text
+    assert "| nothing was accepted | 10 |" in text
     assert f"| train | {draft.summary['splits']['train']} |" in text
 
 

@@ -78,4 +78,4 @@ def town_log() -> list[Episode]:
 
 @pytest.fixture(scope="session")
 def town_examples(town_log: list[Episode]) -> list[Example]:
-    return list(PlannerTask().examples(town_log))
+    return [each for each in PlannerTask().examples(town_log) if isinstance(each, Example)]

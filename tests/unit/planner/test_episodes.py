@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bakeoff.task import Episode, Role
+from bakeoff.task import Episode, LeftOut, Role
 from planner.episodes import example, outcome
 from planner.prompt import NO, YES, property_names
 from planner.task import PlannerTask
@@ -59,7 +59,10 @@ def test_weeks_in_which_nobody_said_what_they_wanted_are_no_examples(week: Week,
     rejected = episode(week, event, entries("abcde"), (Role.REJECT, {}, HOUR))
     silent = episode(week, event, entries("abcde"))
     automatic = episode(week, event, entries("abcde"), (Role.ACCEPT, timed_out, 24 * HOUR))
-    assert [example(one) for one in (rejected, silent, automatic)] == [None] * 3
+    made = [example(one) for one in (rejected, silent, automatic)]
+    assert [each.reason for each in made if isinstance(each, LeftOut)] == [
+        "rejected, and no other plan was made", "nobody answered", "timed out: nobody looked",
+    ]  # fmt: skip
     assert outcome(rejected) == outcome(silent) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
     assert outcome(automatic) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
 

@@ -52,5 +52,5 @@ def test_the_need_is_the_week(town_log: list[Episode]) -> None:
     assert {PlannerTask().need(episode.request) for episode in town_log} == {"2024-12-30", "2025-01-06"}
 
 
-def test_every_role_of_the_loop_but_regeneration_has_an_event() -> None:
-    assert {kind.role for kind in PlannerTask.event_types} == set(Role) - {Role.REGENERATE}
+def test_every_role_of_the_loop_has_an_event() -> None:
+    assert {kind.role for kind in PlannerTask.event_types} == set(Role)
