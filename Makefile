@@ -6,10 +6,10 @@ DEMO ?=
 # One thread for numerical libraries in tests: several processes share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
-.PHONY: help setup demo test check format bench simulate clean
+.PHONY: help setup demo test test-debian check format bench simulate clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.installed  ## create .venv and install the pinned dependencies and bakeoff (GPU=1: CUDA build of torch)
 
@@ -33,6 +33,9 @@ demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "-
 
 test: setup  ## the whole test suite
 	$(TEST_ENV) $(BIN)/python -m pytest $(TEST)
+
+test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)
+	$(TEST_ENV) PYTHON=$(BIN)/python .ci/debian-postgres
 
 check: setup  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -41,6 +41,13 @@ class Clock:
         self.now += timedelta(**by)
         return self.now
 
+    @contextmanager
+    def later(self, **by: float) -> Iterator[datetime]:
+        """What happens a while later: the clock says so too, and goes back for the next shopper."""
+        before = self.now
+        yield self.turn(**by)
+        self.now = before
+
 
 def python_version(deps: Deps, function: str) -> PolicyVersion:
     spec = PolicySpec(task="toy", engine="python", prompt_version="1", function=f"toy:{function}", function_version="1")
@@ -72,16 +79,17 @@ def live(deps: Deps, clock: Clock, *, day: int, shoppers: int, only: frozenset[s
         served = lifecycle.decide(deps, task, POLICY, key=f"{unit}/{day}", unit_id=unit, request=request, at=clock.now)
         liked = served.answer["drink"] == request["likes"]
         if draw("mood", unit, day) < (0.95 if liked else 0.05):
-            lifecycle.log_outcome(
-                deps,
-                task,
-                event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{unit}/{day}/accepted")),
-                event_type="accepted",
-                unit_id=unit,
-                context=served.context,
-                at=clock.now + timedelta(hours=1),
-                payload={"accepted_by": "user", "drink": request["likes"]},
-            )
+            with clock.later(hours=1) as at:
+                lifecycle.log_outcome(
+                    deps,
+                    task,
+                    event_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{unit}/{day}/accepted")),
+                    event_type="accepted",
+                    unit_id=unit,
+                    context=served.context,
+                    at=at,
+                    payload={"accepted_by": "user", "drink": request["likes"]},
+                )
 
 
 GATE = Gate(

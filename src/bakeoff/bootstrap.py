@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from bakeoff.adapters import embedded, postgres
-from bakeoff.errors import Unreachable
+from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.inference.model import Engines, ModelRef
 from bakeoff.lifecycle import Deps, Progress
 from bakeoff.plugins import migration_folders
 from bakeoff.registry.model import ModelRegistry
-from bakeoff.settings import Settings
+from bakeoff.settings import Settings, find_file
 from bakeoff.training.run import Base
 from bakeoff.training.tracker import Tracker
+from bakeoff.training.tuning.model import Studies
 
 
 def utc_now() -> datetime:
@@ -44,7 +45,7 @@ def open_deps(
             tracker=cast(Tracker, _Proxy(lambda: late.mlflow.tracker)),
             models=cast(ModelRegistry, _Proxy(lambda: late.mlflow.registry)),
             engines=cast(Engines, _Proxy(lambda: late.engines)),
-            bases=_Bases(settings.models),
+            bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
             clock=clock,
@@ -55,6 +56,16 @@ def open_deps(
     finally:
         late.close()
         db.close()
+
+
+def studies(deps: Deps) -> Studies:
+    """Where hyperparameter studies are kept: beside our tables. Raises UsageError where optuna is not installed."""
+    try:
+        from bakeoff.adapters.optuna_study import OptunaStudies
+    except ImportError as error:
+        raise UsageError(f"tuning needs optuna: {error}", cure="pip install 'bakeoff[tune]'") from error
+    db = cast(postgres.Database, deps.db)
+    return OptunaStudies(db.dsn, db.schema)
 
 
 def tracking_uri(settings: Settings, server: str) -> str:
@@ -74,6 +85,12 @@ def dtype(settings: Settings) -> str:
     from bakeoff.adapters.generation.hardware import pick_dtype
 
     return str(pick_dtype(override=None if settings.dtype == "auto" else settings.dtype))
+
+
+def alias_files(settings: Settings) -> tuple[Path, ...]:
+    """Where people name base models of their own: in the home folder, and beside ``bakeoff.toml``, which wins."""
+    beside = find_file()
+    return (settings.home / "aliases.toml", *(() if beside is None else (beside.with_name("aliases.toml"),)))
 
 
 def provenance() -> dict[str, str]:
@@ -108,7 +125,7 @@ class _Late:
     def engines(self) -> Any:
         from bakeoff.adapters.generation.transformers_engine import TransformersEngines
 
-        bases = _Bases(self.settings.models)
+        bases = _Bases(self.settings.models, alias_files(self.settings))
         return TransformersEngines(
             base=lambda name: bases.resolve(name).path,
             adapter=self.adapter_folder,
@@ -135,13 +152,13 @@ class _Late:
 
 
 class _Bases:
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
+    def __init__(self, cache: Path, own_aliases: tuple[Path, ...] = ()) -> None:
+        self.cache, self.own_aliases = cache, own_aliases
 
     def resolve(self, name: str) -> Base:
         from bakeoff.adapters.generation.weights import resolve_base
 
-        return cast(Base, resolve_base(name, self.cache))
+        return cast(Base, resolve_base(name, self.cache, own_aliases=self.own_aliases))
 
 
 class _Proxy:

@@ -8,18 +8,25 @@ them. Each may be run again: what is there already, known by content, is returne
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from bakeoff.datasets import build as dataset_build
 from bakeoff.datasets import files as dataset_files
+from bakeoff.datasets import skew
 from bakeoff.datasets import store as datasets
+from bakeoff.datasets.fit import fitted
 from bakeoff.datasets.model import Dataset, Split
+from bakeoff.datasets.publish import publish
 from bakeoff.errors import Refused, UsageError
+from bakeoff.events import importing
 from bakeoff.events import model as event_model
+from bakeoff.events import sample as event_sample
 from bakeoff.events import store as events
+from bakeoff.events.sources import Source
+from bakeoff.experiments import contexts
 from bakeoff.experiments import run as test_run
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.model import Advice, Analysis, Experiment, ExperimentSpec, Snapshot
@@ -36,7 +43,9 @@ from bakeoff.promotion import apply as promotion
 from bakeoff.promotion.model import PromotionPlan
 from bakeoff.promotion.plan import plan_promotion, plan_rollback
 from bakeoff.registry import register as registry
+from bakeoff.registry import try_out
 from bakeoff.registry.model import ModelRegistry
+from bakeoff.replay import logged
 from bakeoff.replay import run as replay_run
 from bakeoff.replay import store as replays
 from bakeoff.replay.model import Certificate, ReplayReport, ReplayRow, rows_digest
@@ -77,10 +86,20 @@ class Deps:
 
 
 def decide(
-    deps: Deps, task: Task, policy_id: str, *, key: str, unit_id: str, request: Mapping[str, Any], at: datetime
+    deps: Deps,
+    task: Task,
+    policy_id: str,
+    *,
+    key: str,
+    unit_id: str,
+    request: Mapping[str, Any],
+    at: datetime,
+    own: serving.Own | None = None,
 ) -> Served:
     """request -> variant -> policy -> validated decision -> event. See `serving.decide`."""
-    return serving.decide(deps.db, deps.engines, task, policy_id, key=key, unit_id=unit_id, request=request, at=at)
+    return serving.decide(
+        deps.db, deps.engines, task, policy_id, key=key, unit_id=unit_id, request=request, at=at, own=own
+    )
 
 
 def log_outcome(
@@ -109,20 +128,48 @@ def log_outcome(
         return events.append_outcome(conn, outcome, received_at=deps.clock())
 
 
+def import_events(
+    deps: Deps, task: Task, source: Source, *, policy_version: str | None, **how: Any
+) -> importing.Report:
+    """History in a file or behind a query -> events of origin 'backfill': learnt from, left out of tests. Rows
+    without a context belong to `policy_version`, an adopted application; `how` as in `importing.run`."""
+    with deps.db.transaction() as conn:
+        reader = contexts.reader(conn, task, policy_version, now=deps.clock())
+    with deps.progress.stage(f"import {source.name}") as move:
+        return importing.run(deps.db.transaction, reader, source, on_move=move, **how)
+
+
 # ---- what is learnt from ----------------------------------------------------------------------------------------
 
 
 def build_dataset(deps: Deps, task: Task, *, since: datetime, until: datetime) -> Dataset:
-    """Episodes of the window -> rows with split -> an immutable folder, registered."""
-    with deps.db.transaction() as conn:
-        draft = dataset_build.build(
-            task, events.episodes(conn, task.name, since=since, until=until), since=since, until=until
+    """Episodes of the window -> rows with split -> an immutable folder, registered. Where the newest dataset has the
+    same rows already, it is returned, with the window that it was built for."""
+    with deps.db.transaction() as conn, deps.progress.stage("dataset") as move:
+        datasets.lock(conn, task.name)
+        decisions = events.count_decisions(conn, task.name, since=since, until=until)
+        dataset = publish(
+            deps.datasets_root,
+            task,
+            events.stored_episodes(conn, task.name, since=since, until=until),
+            since=since,
+            until=until,
+            previous=datasets.latest(conn, task.name),
+            trained=policies.trained(conn, task.name),
+            on_rows=lambda rows: move(rows, decisions),
         )
-    dataset = dataset_files.write(deps.datasets_root, draft)
     run_id = deps.tracker.register_dataset(dataset)
     with deps.db.transaction() as conn:
         datasets.insert(conn, dataset, mlflow_run_id=run_id, created_at=deps.clock())
     return dataset
+
+
+def check_skew(deps: Deps, task: Task, *, since: datetime, until: datetime, sample: int = 200) -> skew.SkewReport:
+    """Stored requests of today's request version against what the task builds again from the application's tables."""
+    with deps.db.transaction() as conn:
+        drawn = event_sample.some_requests(conn, task.name, task.request_version, since=since, until=until, rows=sample)
+        rebuilt = task.requests(conn, [each.key for each in drawn])
+    return skew.compare((each.name, each.request, again) for each, again in zip(drawn, rebuilt, strict=True))
 
 
 # ---- how a model is made ------------------------------------------------------------------------------------------
@@ -149,7 +196,9 @@ def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: P
 
 def register(deps: Deps, task: Task, trained: Trained, policy_id: str) -> PolicyVersion:
     """A finished run that fulfils the contract -> registered model -> policy version that links them. A crash
-    between the two is healed by running it again: both are known by content."""
+    between the two is healed by running it again: both are known by content. The adapter is loaded and answers once
+    before it is registered."""
+    try_out.answer_once(deps.engines, task, trained.policy_spec, trained.probe)
     model = registry.register(
         deps.tracker,
         deps.models,
@@ -159,12 +208,11 @@ def register(deps: Deps, task: Task, trained: Trained, policy_id: str) -> Policy
         requested=trained.requested,
         tags={"task": task.name, "policy_id": policy_id, "dataset_version": trained.dataset_version},
     )
-    spec = replace(trained.policy_spec, model=replace(_model(trained.policy_spec), adapter=model.uri))
     with deps.db.transaction() as conn:
         return policies.create_version(
             conn,
             policy_id,
-            spec,
+            trained.spec_at(model.uri),
             now=deps.clock(),
             mlflow_model_name=model.name,
             mlflow_model_version=model.version,
@@ -177,12 +225,6 @@ def create_policy(deps: Deps, policy_id: str, spec: PolicySpec) -> PolicyVersion
     """A policy version without training: a base model with a prompt, or a python function."""
     with deps.db.transaction() as conn:
         return policies.create_version(conn, policy_id, spec, now=deps.clock())
-
-
-def _model(spec: PolicySpec) -> Any:
-    if spec.model is None:
-        raise UsageError("a trained policy spec names a model")
-    return spec.model
 
 
 # ---- what a policy would have done ----------------------------------------------------------------------------------
@@ -203,7 +245,6 @@ def replay(
 
     With `sample`, rows that are neutral to the versions in `neutral_to` are taken first. Rows already there are
     not answered again, so a killed replay goes on where it stopped."""
-    rows = dataset_files.load(dataset.uri)
     ids = [other.policy_version_id for other in neutral_to]
     selection = {"split": "test", "sample": sample, "seed": seed, "neutral_to": sorted(ids)}
     ident = replays.replay_id(version.fingerprint, version.policy_version_id, dataset.digest, selection)
@@ -211,9 +252,9 @@ def replay(
         known = replays.find_report(conn, ident)
     if known is not None:
         return known
+    rows = dataset_files.load(dataset.uri, splits=(Split.TEST,))
     neutral = {row.example.example_id for row in rows if ids and dataset_build.is_neutral(row, *ids)}
-    test = [row.example for row in rows if row.split is Split.TEST]
-    chosen = replay_run.select(test, sample=sample, seed=seed, first=neutral)
+    chosen = replay_run.select([row.example for row in rows], sample=sample, seed=seed, first=neutral)
     engine = deps.engines.open(version.spec) if version.spec.engine == "transformers" else None
     with deps.db.transaction() as conn:
         replays.open_replay(
@@ -227,10 +268,10 @@ def replay(
         )
 
     def answer(example: Example) -> PolicyAnswer:
-        return run_policy(task, version.spec, example.request, engine=engine)
+        past = logged.recorded(deps.db.transaction, version.spec, version.policy_version_id, example.example_id)
+        return run_policy(task, version.spec, example.request, engine=engine, recorded=past)
 
-    fitted = task.fitted([row.example for row in rows if row.split is Split.TRAIN])
-    answered = _answer_all(deps, fitted, ident, version.name, chosen, answer)
+    answered = _answer_all(deps, fitted(task, dataset.uri), ident, version.name, chosen, answer)
     certificate = replay_run.certify(answered, chosen, answer, sample=certificate_rows)
     return _finish_replay(deps, version, ident, answered, certificate)
 
@@ -292,7 +333,7 @@ def gate(
     table and as tag ``stage=candidate`` in the registry. Raises Refused where a replay is not deterministic or
     the two do not cover the same rows."""
     pair.check_comparable(candidate, incumbent)
-    metadata = {row.example.example_id: row for row in dataset_files.load(dataset.uri)}
+    metadata = {row.example.example_id: row for row in dataset_files.load(dataset.uri, splits=(Split.TEST,))}
     compared = (candidate.policy_version_id, incumbent.policy_version_id)
     with deps.db.transaction() as conn:
         rows = pair.paired_rows(
@@ -346,15 +387,17 @@ def adopt(
     explorer: PolicyVersion | None = None,
     explorer_bp: int = 0,
     last_resort: PolicyVersion | None = None,
+    since: datetime | None = None,
 ) -> Experiment:
     """What a policy starts from: an approval of kind 'adopted' and the default experiment that serves it to
-    everyone, with a share of explorer decisions (`explorer_bp`, basis points)."""
+    everyone, with a share of explorer decisions (`explorer_bp`, basis points). `since`: for the application itself
+    (`external_spec`), which answered before bakeoff came."""
     with deps.db.transaction() as conn:
         for each in (version, explorer):
             if each is not None and policies.live_approval(conn, each.policy_version_id) is None:
-                policies.insert_approval(
-                    conn, approvals.adopt(each, signed_by=signed_by, reason=reason, now=deps.clock())
-                )
+                past = since if each is version else None
+                given = approvals.adopt(each, signed_by=signed_by, reason=reason, now=deps.clock(), covers_from=past)
+                policies.insert_approval(conn, given)
                 policies.set_status(conn, each, "approved")
                 policies.set_status(conn, each, "production")
         if last_resort is not None:
@@ -366,6 +409,7 @@ def adopt(
             explorer=explorer.policy_version_id if explorer else None,
             explorer_bp=explorer_bp,
             now=deps.clock(),
+            began_at=since,
         )
 
 

@@ -1,18 +1,25 @@
-"""The only reader of the environment."""
+"""The only reader of the environment and of the settings file ``bakeoff.toml``."""
 
 import os
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bakeoff.errors import UsageError
 
+FILE_NAME = "bakeoff.toml"
+_PLACES = ("home", "model_cache", "datasets_root")  # paths, which a file means relative to itself
+
 
 class Settings(BaseModel):
     """Where things are. Every field is the environment variable ``BAKEOFF_<FIELD>``, but for
-    ``MLFLOW_TRACKING_URI``, which keeps the name that MLflow gives it."""
+    ``MLFLOW_TRACKING_URI``, which keeps the name that MLflow gives it; and the key ``<field>`` of ``bakeoff.toml``.
+    The environment wins over the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,18 +46,132 @@ class Settings(BaseModel):
         return (self.model_cache or self.home / "models").resolve()
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment. Raises UsageError that names the variable."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where settings come from; as text, a sentence for people."""
+
+    file: Path | None  # the bakeoff.toml that was read
+    in_file: tuple[str, ...]  # its keys that count
+    variables: tuple[str, ...]  # environment variables that are set; they win over the file
+    overruled: tuple[str, ...]  # keys of the file that a variable overrules
+
+    def __str__(self) -> str:
+        parts = []
+        if self.file is not None:
+            parts.append(f"{self.file} ({', '.join(self.in_file) or 'nothing that counts'})")
+        if self.variables:
+            parts.append(f"the environment ({', '.join(self.variables)})")
+        said = " and ".join(parts) or f"defaults only: no {FILE_NAME} here or above, no variable is set"
+        overruled = f"; the environment overrules {', '.join(self.overruled)} of the file" if self.overruled else ""
+        return said + overruled
+
+
+def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Settings from the environment, then from the nearest ``bakeoff.toml`` in `folder` or above it (None: the
+    working directory). Paths in the file are relative to the file. Raises UsageError that names the variable, or
+    the file and its key."""
     environ = os.environ if environ is None else environ
-    values = {}
-    for name, field in Settings.model_fields.items():
-        key = field.alias or name
-        variable = "MLFLOW_TRACKING_URI" if name == "mlflow_tracking_uri" else f"BAKEOFF_{key.upper()}"
-        if environ.get(variable):
-            values[key] = environ[variable]
+    file = find_file(folder)
+    filed = {} if file is None else read_file(file)
+    return _settings({**filed, **_set_variables(environ)}, lambda key: _source(key, environ, file))
+
+
+def combined(file: Path, values: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """What `load` would say if `file` held `values`: for checks before it is written. Raises UsageError."""
+    environ = os.environ if environ is None else environ
+    filed = _checked(file, values)
+    return _settings({**filed, **_set_variables(environ)}, lambda key: _source(key, environ, file))
+
+
+def origin(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Origin:
+    """Where `load` would take its values from. Raises UsageError where the file cannot be read."""
+    environ = os.environ if environ is None else environ
+    file = find_file(folder)
+    keys = [] if file is None else list(parse_file(file))
+    own = _set_variables(environ)
+    return Origin(
+        file=file,
+        in_file=tuple(key for key in keys if key not in own),
+        variables=tuple(variable(key) for key in _keys() if key in own),
+        overruled=tuple(key for key in keys if key in own),
+    )
+
+
+def variable(key: str) -> str:
+    """'schema' -> 'BAKEOFF_SCHEMA'."""
+    return "MLFLOW_TRACKING_URI" if key == "mlflow_tracking_uri" else f"BAKEOFF_{key.upper()}"
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> frozenset[str]:
+    """Keys that the environment sets."""
+    return frozenset(_set_variables(os.environ if environ is None else environ))
+
+
+def find_file(folder: Path | None = None) -> Path | None:
+    """The nearest ``bakeoff.toml`` in `folder` or above it."""
+    start = (folder or Path.cwd()).resolve()
+    return next((path for each in (start, *start.parents) if _is_file(path := each / FILE_NAME)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """False also where a folder above may not be looked into."""
     try:
-        return Settings(**values)  # type: ignore[arg-type]  # pydantic turns the texts into values
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """Values of a settings file, checked; its paths made absolute. Raises UsageError."""
+    return _checked(file, parse_file(file))
+
+
+def _checked(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    values = {"home": ".bakeoff", **given}
+    _settings(values, lambda key: f"{key} in {file}")  # the file's own mistakes, whatever the environment says
+    return {key: _placed(file.parent, value) if key in _PLACES else value for key, value in values.items()}
+
+
+def parse_file(file: Path) -> dict[str, Any]:
+    """Keys and values of a settings file as they are written. Raises UsageError, also for an unknown key."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not TOML: {error}", cure='a line is for instance: schema = "exp"') from error
+    known = _keys()
+    for key in values:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            raise UsageError(
+                f"{file} has a setting {key!r} that nobody knows" + (f"; did you mean {close[0]!r}?" if close else ""),
+                cure=f"known: {', '.join(known)}",
+            )
+    return values
+
+
+def _placed(folder: Path, value: Any) -> str:
+    """A path of a file in `folder`; a URL (s3://) as it is."""
+    return str(value) if "://" in str(value) else str(folder / Path(str(value)).expanduser())
+
+
+def _keys() -> list[str]:
+    return [field.alias or name for name, field in Settings.model_fields.items()]
+
+
+def _set_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Keys whose variable is set to something."""
+    return {key: environ[variable(key)] for key in _keys() if environ.get(variable(key))}
+
+
+def _source(key: str, environ: Mapping[str, str], file: Path | None) -> str:
+    return variable(key) if environ.get(variable(key)) or file is None else f"{key} in {file}"
+
+
+def _settings(values: Mapping[str, Any], source: Callable[[str], str]) -> Settings:
+    try:
+        return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        variable = f"BAKEOFF_{str(first['loc'][0]).upper()}"
-        raise UsageError(f"{variable} is {first['input']!r}: {first['msg']}") from error
+        raise UsageError(f"{source(str(first['loc'][0]))} is {first['input']!r}: {first['msg']}") from error

@@ -319,6 +319,11 @@ class Task(Protocol):
         left out carry no loss (nothing is known about them). None: not a row to train on."""
         ...
 
+    def labels(self, request: Request, answer: Answer) -> Mapping[str, str]:
+        """An answer in the words of the schema: property -> JSON text of the value. What `supervise` says of an
+        example, this says of any answer; nothing: preferences between answers cannot be learnt from."""
+        ...
+
     def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
         """Offline metrics of `answer` against what people kept."""
         ...
@@ -384,9 +389,11 @@ class TaskBase:
 
     def examples(self, episodes: Iterable[Episode]) -> Iterator[Example | LeftOut]:
         for episode in episodes:
-            accept = next((e for e in reversed(episode.outcomes) if e.role is Role.ACCEPT), None)
+            accepts = [event for event in episode.outcomes if event.role is Role.ACCEPT]
+            accept = next((e for e in reversed(accepts) if e.payload.get("accepted_by") != "timeout"), None)
             if accept is None:
-                yield LeftOut(example_id=str(episode.decision.decision_id), reason="nothing was accepted")
+                why = "timed out: nobody looked" if accepts else "nothing was accepted"
+                yield LeftOut(example_id=str(episode.decision.decision_id), reason=why)
             else:
                 yield Example(
                     example_id=str(episode.decision.decision_id),
@@ -398,6 +405,9 @@ class TaskBase:
 
     def supervise(self, example: Example) -> Mapping[str, str] | None:
         return None
+
+    def labels(self, request: Request, answer: Answer) -> Mapping[str, str]:
+        return {}
 
     def preference(self, example: Example) -> Preference | None:
         return None

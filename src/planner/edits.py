@@ -1,20 +1,25 @@
 """What people changed: the exact difference between a proposed and an accepted plan.
 
-Derived from the two snapshots, never from clicks (A to B and back is two clicks and no edit). The pairing of
-entries is an assignment problem solved exactly (Hungarian method): same dish and day 0, same dish on another
-day 'move' 0.5, another dish on the same day 'swap' 1, unmatched 'remove' or 'add' 1, other servings 0.25
-more; other pairings are forbidden. An edit is a JSON mapping::
+Derived from the two snapshots, never from clicks (A to B and back is two clicks and no edit), so applications that
+only log before and after have edits too. The pairing of entries is an assignment problem solved exactly: same dish
+and day 0, same dish on another day 'move' 0.5, another dish on the same day 'swap' 1, unmatched 'remove' or 'add' 1,
+other servings 0.25 more; other pairings are forbidden. An edit is a JSON mapping in which each key has one meaning::
 
-    {"kind": "swap", "day", "from", "to"}             {"kind": "move", "recipe_id", "from", "to"}
-    {"kind": "remove", "day", "recipe_id"}            {"kind": "add", "day", "recipe_id", "servings"}
-    {"kind": "change_servings", "day", "from", "to"}  (the day is the accepted plan's)
+    {"kind": "swap", "day", "recipe_id", "to_recipe_id"}     {"kind": "move", "day", "recipe_id", "to_day"}
+    {"kind": "remove", "day", "recipe_id"}                   {"kind": "add", "day", "recipe_id", "servings"}
+    {"kind": "change_servings", "day", "recipe_id", "servings", "servings_before"}
+
+``day`` and ``recipe_id`` name a place of the proposal; of an 'add' and a 'change_servings', of the accepted plan.
+``reason`` (a reason code) is there where somebody gave one: `with_reasons`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+
+from bakeoff.task import LoggedEvent, Role
 
 Entry = Mapping[str, Any]
 Edit = Mapping[str, Any]
@@ -24,58 +29,134 @@ _FORBIDDEN = 1e6
 
 
 def diff(proposed: Sequence[Entry], accepted: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The cheapest edits that turn `proposed` into `accepted`. At most one entry per day in each."""
-    if list(map(dict, proposed)) == list(map(dict, accepted)):
+    """The cheapest edits that turn `proposed` into `accepted`. At most one entry per day in each.
+
+    Entries that are the same in both are in every cheapest pairing (no other partner is worth breaking two of
+    them up for). Of the rest, a dish that only one plan has cannot move: it can pair with what stands on its day
+    or with nothing. Where that decides everything, no assignment is solved."""
+    if proposed == accepted:
         return []
-    pairs, removed, added = _pair(proposed, accepted)
-    edits = [edit for before, after in pairs for edit in _changes(before, after)]
-    edits += [{"kind": "remove", "day": e["day"], "recipe_id": e["recipe_id"]} for e in removed]
-    return edits + [{"kind": "add", **dict(entry)} for entry in added]
+    before, after = _without_shared(proposed, accepted)
+    pairs = _certain(before, after)
+    return _script(before, after, _pair(before, after) if pairs is None else pairs)
 
 
-def cost(edits: Sequence[Edit]) -> float:
-    """Edit distance in edits, weighted by kind."""
+def cost(edits: Iterable[Edit]) -> float:
+    """Edit distance in edits, weighted by kind (`COSTS`)."""
     return sum(COSTS[edit["kind"]] for edit in edits)
 
 
 def apply(proposed: Sequence[Entry], edits: Sequence[Edit]) -> dict[str, dict[str, Any]]:
     """The plan after `edits`, as day -> entry. All edits happen at once, so two dishes can change places."""
     days = {entry["day"]: dict(entry) for entry in proposed}
-    moves = [edit for edit in edits if edit["kind"] == "move"]
-    moved = [days.pop(edit["from"]) | {"day": edit["to"]} for edit in moves]
+    moved = [days.pop(edit["day"]) | {"day": edit["to_day"]} for edit in edits if edit["kind"] == "move"]
     for edit in edits:
         if edit["kind"] == "remove":
             del days[edit["day"]]
         elif edit["kind"] == "swap":
-            days[edit["day"]] |= {"recipe_id": edit["to"]}
+            days[edit["day"]] |= {"recipe_id": edit["to_recipe_id"]}
     days |= {entry["day"]: entry for entry in moved}
     for edit in edits:
         if edit["kind"] == "add":
-            days[edit["day"]] = {key: value for key, value in edit.items() if key != "kind"}
+            days[edit["day"]] = {key: value for key, value in edit.items() if key not in ("kind", "reason")}
         elif edit["kind"] == "change_servings":
-            days[edit["day"]] |= {"servings": edit["to"]}
+            days[edit["day"]] |= {"servings": edit["servings"]}
     return days
 
 
-def _pair(
-    proposed: Sequence[Entry], accepted: Sequence[Entry]
-) -> tuple[list[tuple[Entry, Entry]], list[Entry], list[Entry]]:
-    """Square matrix: each entry may also pair with its own 'nothing' (remove or add)."""
-    p, a = len(proposed), len(accepted)
+# ---- reasons -------------------------------------------------------------------------------------------------------
+
+_KIND: Mapping[str, str] = {
+    "meal_swapped": "swap",
+    "meal_moved": "move",
+    "meal_removed": "remove",
+    "meal_added": "add",
+    "servings_changed": "change_servings",
+}
+
+
+def with_reasons(edits: Sequence[dict[str, Any]], events: Sequence[LoggedEvent]) -> list[dict[str, Any]]:
+    """`edits` with ``reason`` where one of `events` (oldest first) gave a reason code for the same place.
+
+    Several clicks can become one edit (A to B, B to C; or A removed and C added). What counts is why the proposed
+    dish went: the last reason given about that dish. Else the last one given by the same kind of event about that
+    day. A dish that was moved is known by its name alone."""
+    given = [event for event in events if event.role is Role.EDIT and event.payload.get("reason_code")]
+    if not given:
+        return list(edits)
+    reasons = [_reason(edit, given) for edit in edits]
+    return [edit if why is None else {**edit, "reason": why} for edit, why in zip(edits, reasons, strict=True)]
+
+
+def _reason(edit: Edit, given: Sequence[LoggedEvent]) -> str | None:
+    about_dish = [event for event in given if _about(edit, event)]
+    same_kind = [event for event in given if _KIND.get(event.event_type) == edit["kind"] and _day(event) == edit["day"]]
+    chosen = (about_dish or same_kind)[-1:]
+    return str(chosen[0].payload["reason_code"]) if chosen else None
+
+
+def _about(edit: Edit, event: LoggedEvent) -> bool:
+    """Whether `event` is about the dish that `edit` is about, in its place; a change of servings only explains one."""
+    kind = _KIND.get(event.event_type)
+    if "change_servings" in (kind, edit["kind"]):
+        return bool(kind == edit["kind"] and _day(event) == edit["day"])
+    dish = event.payload.get("from") if kind == "swap" else event.payload.get("recipe_id")
+    if edit["kind"] == "add":  # it came by a swap too, where its day was filled in between
+        dish = event.payload.get("to") if kind == "swap" else dish
+    same_place = edit["kind"] == "move" or _day(event) == edit["day"]
+    return bool(dish == edit["recipe_id"] and same_place)
+
+
+def _day(event: LoggedEvent) -> Any:
+    """Where the dish stood: a moved one, before."""
+    return event.payload.get("from") if _KIND.get(event.event_type) == "move" else event.payload.get("day")
+
+
+# ---- the pairing ---------------------------------------------------------------------------------------------------
+
+_Pairs = Mapping[int, int]
+"""Index in the proposal -> index in the accepted plan; entries that are missing have no partner."""
+
+
+def _without_shared(proposed: Sequence[Entry], accepted: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
+    """What is left when entries that are the same in both are put aside. Nothing is, where a day has two dishes."""
+    here = {entry["day"]: entry for entry in proposed}
+    there = {entry["day"]: entry for entry in accepted}
+    if len(here) < len(proposed) or len(there) < len(accepted):
+        return list(proposed), list(accepted)
+    return (
+        [entry for entry in proposed if there.get(entry["day"]) != entry],
+        [entry for entry in accepted if here.get(entry["day"]) != entry],
+    )
+
+
+def _certain(before: Sequence[Entry], after: Sequence[Entry]) -> _Pairs | None:
+    """The only cheapest pairing where it can be seen without solving, else None."""
+    by_day = {entry["day"]: index for index, entry in enumerate(after)}
+    days = {entry["day"] for entry in before}
+    if len(by_day) < len(after) or len(days) < len(before):
+        return None  # two dishes on a day
+    dishes = {entry["recipe_id"]: entry["day"] for entry in after}
+    ours = {entry["recipe_id"] for entry in before}
+    if len(dishes) < len(after) or len(ours) < len(before):
+        return None  # a dish that is there twice
+    if any(dishes.get(entry["recipe_id"], entry["day"]) != entry["day"] for entry in before):
+        return None  # something may have moved
+    return {index: by_day[entry["day"]] for index, entry in enumerate(before) if entry["day"] in by_day}
+
+
+def _pair(before: Sequence[Entry], after: Sequence[Entry]) -> _Pairs:
+    """Hungarian method over a square matrix: each entry may also pair with its own 'nothing' (remove or add)."""
+    p, a = len(before), len(after)
     costs = np.full((p + a, p + a), _FORBIDDEN)
-    for i, before in enumerate(proposed):
-        costs[i, :a] = [_pair_cost(before, after) for after in accepted]
+    for i, entry in enumerate(before):
+        costs[i, :a] = [_pair_cost(entry, other) for other in after]
         costs[i, a + i] = COSTS["remove"]
     for j in range(a):
         costs[p + j, j] = COSTS["add"]
     costs[p:, a:] = 0.0
     rows, columns = linear_sum_assignment(costs)
-    matched = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
-    return (
-        [(proposed[i], accepted[j]) for i, j in matched if i < p and j < a],
-        [proposed[i] for i, j in matched if i < p and j >= a],
-        [accepted[j] for i, j in matched if i >= p and j < a],
-    )
+    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if i < p and j < a}
 
 
 def _pair_cost(before: Entry, after: Entry) -> float:
@@ -85,14 +166,27 @@ def _pair_cost(before: Entry, after: Entry) -> float:
     return cost(_changes(before, after))
 
 
+def _script(before: Sequence[Entry], after: Sequence[Entry], pairs: _Pairs) -> list[dict[str, Any]]:
+    """Changes in the order of the proposal, then what was removed, then what was added."""
+    edits = [edit for i, j in sorted(pairs.items()) for edit in _changes(before[i], after[j])]
+    edits += [
+        {"kind": "remove", "day": entry["day"], "recipe_id": entry["recipe_id"]}
+        for i, entry in enumerate(before)
+        if i not in pairs
+    ]
+    taken = set(pairs.values())
+    return edits + [{"kind": "add", **entry} for j, entry in enumerate(after) if j not in taken]
+
+
 def _changes(before: Entry, after: Entry) -> list[dict[str, Any]]:
     edits: list[dict[str, Any]] = []
+    place = {"day": before["day"], "recipe_id": before["recipe_id"]}
     if before["recipe_id"] != after["recipe_id"]:
-        edits.append({"kind": "swap", "day": after["day"], "from": before["recipe_id"], "to": after["recipe_id"]})
+        edits.append({"kind": "swap", **place, "to_recipe_id": after["recipe_id"]})
     elif before["day"] != after["day"]:
-        edits.append({"kind": "move", "recipe_id": after["recipe_id"], "from": before["day"], "to": after["day"]})
+        edits.append({"kind": "move", **place, "to_day": after["day"]})
     if before["servings"] != after["servings"]:
-        edits.append(
-            {"kind": "change_servings", "day": after["day"], "from": before["servings"], "to": after["servings"]}
-        )
+        there = {"day": after["day"], "recipe_id": after["recipe_id"]}
+        count = {"servings": after["servings"], "servings_before": before["servings"]}
+        edits.append({"kind": "change_servings", **there, **count})
     return edits

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bakeoff.task import Episode, Example, LeftOut, LoggedEvent, Role
-from planner.edits import diff
+from bakeoff.task import Episode, Example, LeftOut, LoggedEvent, Preference, Role
+from planner.edits import cost, diff, with_reasons
 from planner.scores import alignment
 
 Entries = Sequence[Mapping[str, Any]]
@@ -27,17 +27,22 @@ def acceptance(episode: Episode, accepted_by: frozenset[str]) -> LoggedEvent | N
 
 
 def example(episode: Episode) -> Example | LeftOut:
-    """Left out where nobody said what they wanted: rejected and left, timed out, unanswered, or an empty plan."""
+    """Left out where nobody said what they wanted: rejected and left, timed out, unanswered, or an empty plan.
+
+    A plan built unaided is no edit of the proposal that was sent away: it has neither edits nor a cost of them."""
     accept = acceptance(episode, frozenset(BUILT_BY))
     if accept is None or not accept.payload["entries"]:
         return LeftOut(example_id=str(episode.decision.decision_id), reason=_why_not(episode, accept))
     decision = next((d for d in episode.decisions if d.decision_id == accept.decision_id), episode.decision)
     shown, accepted = shown_entries(decision), accept.payload["entries"]
     built_by = BUILT_BY[accept.payload["accepted_by"]]
+    clicks = [event for event in episode.outcomes if event.decision_id == decision.decision_id]
+    edits = with_reasons(diff(shown, accepted), clicks) if built_by == "edited" else []
     target = {
         "accepted_plan": {"entries": [dict(entry) for entry in accepted]},
         "accepted_meals": sorted(entry["recipe_id"] for entry in accepted),
-        "user_edits": diff(shown, accepted),
+        "user_edits": edits,
+        "edit_cost": float(cost(edits)) if built_by == "edited" else None,
         "proposed_plan": {"entries": [dict(entry) for entry in shown]},
         "built_by": built_by,
         "informative": _informative(episode, _dishes(shown), _dishes(accepted), built_by),
@@ -48,7 +53,7 @@ def example(episode: Episode) -> Example | LeftOut:
         occurred_at=episode.decision.occurred_at,
         request=episode.request,
         target=target,
-        metadata=_segments(episode) | {"built_by": built_by},
+        metadata=_segments(episode) | {"built_by": built_by, "outside_options": _outside(episode, accepted)},
     )
 
 
@@ -66,12 +71,31 @@ def outcome(episode: Episode) -> Mapping[str, float | None]:
     that decision; 0 where it was rejected or nobody answered. edits: entries changed before acceptance; None
     where the proposal was not accepted."""
     shown = shown_entries(episode.decision)
-    accept = acceptance(episode, frozenset({"user", "timeout"}))
+    # What a person said holds, whenever a time-out spoke too.
+    accept = acceptance(episode, frozenset({"user"})) or acceptance(episode, frozenset({"timeout"}))
     kept = edits = None
     if accept is not None and accept.decision_id == episode.decision.decision_id:
         kept = _share(_dishes(shown), _dishes(accept.payload["entries"]))
         edits = float(len(diff(shown, accept.payload["entries"])))
     return {"accepted": float(episode.accepted()), "kept_share": kept or 0.0, "edits": edits}
+
+
+def preference(example: Example) -> Preference | None:
+    """The accepted plan over the proposal that people changed into it.
+
+    Only dishes that were options count: others no policy could have chosen. None where the dishes are the same (days
+    and servings are code's business), and for a plan built unaided: people sent the proposal away as a whole and began
+    anew, so nobody compared its dishes with those that came instead. Such a row teaches by its target."""
+    if example.target["built_by"] != "edited":
+        return None
+    options = {option["id"] for option in example.request["options"]}
+    chosen, rejected = (
+        [dict(entry) for entry in example.target[plan]["entries"] if entry["recipe_id"] in options]
+        for plan in ("accepted_plan", "proposed_plan")
+    )
+    if sorted(_dishes(chosen)) == sorted(_dishes(rejected)):
+        return None
+    return Preference(chosen={"entries": chosen}, rejected={"entries": rejected})
 
 
 def overlap(answer: Mapping[str, Any], target: Mapping[str, Any]) -> float | None:
@@ -93,6 +117,13 @@ def _informative(episode: Episode, shown: Sequence[str], accepted: Sequence[str]
     options: Iterator[str] = (option["id"] for option in episode.request["options"])
     known = {*shown, *accepted}
     return {o: "yes" if o in accepted else "no" for o in options if built_by == "unaided" or o in known}
+
+
+def _outside(episode: Episode, accepted: Entries) -> int:
+    """Accepted dishes that were no options of the request (a person searched for them). They are never added to the
+    options, which would tell a policy the answer; `_informative` and so the loss know nothing of them."""
+    options = {option["id"] for option in episode.request["options"]}
+    return len({*_dishes(accepted)} - options)
 
 
 def _segments(episode: Episode) -> dict[str, Any]:

@@ -6,14 +6,26 @@ from typing_extensions import TypedDict
 
 from bakeoff.task import EventType, Role
 
-Entries = list[dict[str, Any]]
-"""``[{day, recipe_id, servings}]``"""
+
+class Entry(TypedDict):
+    """One dinner of a plan."""
+
+    day: str  # 'mon' to 'sun'
+    recipe_id: str
+    servings: int
+
+
+class Plan(TypedDict):
+    """Dinners, at most one a day. An answer that nobody could read has none."""
+
+    entries: NotRequired[list[Entry]]
 
 
 class PlanGenerated(TypedDict):
     """A plan was proposed."""
 
-    answer: dict[str, Any]  # {"entries": Entries}
+    answer: Plan
+    synthetic: NotRequired[bool]
 
 
 class PlanAccepted(TypedDict):
@@ -21,7 +33,7 @@ class PlanAccepted(TypedDict):
     (nobody looked)."""
 
     accepted_by: str
-    entries: Entries
+    entries: list[Entry]
     edits_since_generated: NotRequired[int]
     seconds_to_accept: NotRequired[int]
     synthetic: NotRequired[bool]

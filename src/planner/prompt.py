@@ -104,7 +104,7 @@ def _read(text: str) -> Mapping[str, Any]:
 
     try:
         said = json.loads(text, object_pairs_hook=unique)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise ParseError(f"no JSON: {error}") from error
     if not isinstance(said, dict):
         raise ParseError(f"a JSON {type(said).__name__}, expected an object")

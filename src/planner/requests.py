@@ -18,8 +18,8 @@ policies and the metrics need no table and no catalogue. Shape (all keys always 
 ``flags`` the diet and allergen flags that this household needs (unknown never counts as safe).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Literal
 
@@ -31,6 +31,8 @@ Workflow = Literal["plan-first", "meal-first", "pantry-first"]
 Mode = Literal["autopilot", "exploratory", "constrained"]
 
 MOST_OPTIONS = 16  # the sets of five are enumerated: 4368 at sixteen options
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MOST_STOCK = 10  # pantry items that a request names, soonest first
 DIET_FLAGS: Mapping[str, str] = {
     "vegan": "vegan",
     "vegetarian": "vegetarian",
@@ -129,7 +131,7 @@ def build_request(
     Raises UsageError for more than MOST_OPTIONS options, doubled options or anchors that are no options."""
     _check(options, anchors)
     at_risk = {item.item for item in pantry if item.use_first}
-    flags = needed_flags(household, catalog)
+    flags, dislikes = needed_flags(household, catalog), household.dislikes
     past = history or History()
     return {
         "week_start": week_start.isoformat(),
@@ -144,10 +146,15 @@ def build_request(
         ),
         "history": {"kept": dict(sorted(past.kept.items())), "removed": dict(sorted(past.removed.items()))},
         "options": [
-            _option(recipe, at_risk, household.dislikes, flags, ratings.get(recipe.recipe_id, 3.0))
-            for recipe in options
+            _option(recipe, at_risk, dislikes, flags, ratings.get(recipe.recipe_id, 3.0)) for recipe in options
         ],
     }
+
+
+def week_slots(usual: Iterable[Slot], week_start: date) -> list[Slot]:
+    """The usual dinners in the order of a week that begins on `week_start`, whatever weekday that is."""
+    days = [(slot, (DAYS.index(slot.day) - week_start.weekday()) % 7) for slot in usual]
+    return [replace(slot, in_days=in_days) for slot, in_days in sorted(days, key=lambda pair: pair[1])]
 
 
 def needed_flags(household: Household, catalog: Catalog) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from bakeoff.errors import UsageError
 from bakeoff.task import (
     Answer,
     Completion,
@@ -12,13 +14,16 @@ from bakeoff.task import (
     LeftOut,
     Message,
     Metric,
+    Preference,
     Request,
+    RequestKey,
     TaskBase,
     Violation,
 )
-from planner import episodes, prompt, rules, scores
-from planner.edit_model import EditModel, fit, predicted_edits
+from planner import episodes, prompt, rebuild, rules, scores
+from planner.edit_model import Calibration, EditModel, calibration, fit, predicted_edits
 from planner.event_types import EVENT_TYPES
+from planner.fields import FIELDS
 
 
 def _share(name: str, meaning: str, *, unit: str = "share") -> Metric:
@@ -32,7 +37,8 @@ def _edits(name: str, meaning: str) -> Metric:
 class PlannerTask(TaskBase):
     """Five dinners of a week for one household, chosen among the request's options.
 
-    `edit_model`: a frozen model that fills the score ``predicted_edits``; None leaves it undefined."""
+    `edit_model`: a frozen model that fills the score ``predicted_edits``; None leaves it undefined. `calibration`: how
+    well it did on examples that it was not fitted on, None where nobody looked."""
 
     name = "planner"
     title = "weekly plan generation (supervised)"
@@ -53,9 +59,11 @@ class PlannerTask(TaskBase):
         _edits("edits", "entries changed before acceptance; undefined where the proposal was not accepted"),
     )
     event_types = EVENT_TYPES
+    fields = FIELDS
 
-    def __init__(self, edit_model: EditModel | None = None) -> None:
+    def __init__(self, edit_model: EditModel | None = None, calibration: Calibration | None = None) -> None:
         self.edit_model = edit_model
+        self.calibration = calibration
 
     def need(self, request: Request) -> str:
         """One need per household and week: the week's first day."""
@@ -89,9 +97,49 @@ class PlannerTask(TaskBase):
         }
         return values or None
 
-    def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "PlannerTask":  # noqa: ARG002
-        """With an edit model fitted on `examples` (the train split) and frozen."""
-        return PlannerTask(edit_model=fit(examples))
+    def labels(self, request: Request, answer: Answer) -> Mapping[str, str]:
+        """Every option is in the plan or not; anchors are code's business, not a choice."""
+        dishes, anchors = {entry["recipe_id"] for entry in answer["entries"]}, request["anchors"]
+        return {
+            key: prompt.YES if recipe_id in dishes else prompt.NO
+            for key, recipe_id in prompt.property_names(request).items()
+            if recipe_id not in anchors
+        }
+
+    def preference(self, example: Example) -> Preference | None:
+        return episodes.preference(example)
+
+    def edit_cost(self, example: Example) -> float | None:
+        """In edits weighted by kind (`edits.COSTS`); None for a plan built unaided, which is no edit of anything."""
+        edit_cost: float | None = example.target["edit_cost"]
+        return edit_cost
+
+    def requests(self, conn: Any, keys: Sequence[RequestKey]) -> Sequence[Request | None]:
+        return rebuild.requests(conn, keys)
+
+    def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "PlannerTask":
+        """With an edit model fitted on `examples` (the train split), frozen, and checked on `held_out`. Where nobody
+        was shown a plan there is nothing to fit: predicted edits stay undefined, and no gate passes on them."""
+        if not any(_shown_options(example) for example in examples):
+            return PlannerTask()
+        model = fit(examples)
+        checkable = any(_shown_options(example) for example in held_out)
+        return PlannerTask(edit_model=model, calibration=calibration(model, held_out) if checkable else None)
+
+    def frozen(self) -> Mapping[str, Any] | None:
+        if self.edit_model is None:
+            return None
+        checked = None if self.calibration is None else self.calibration.as_json()
+        return {"edit_model": self.edit_model.as_json(), "calibration": checked}
+
+    def thawed(self, frozen: Mapping[str, Any]) -> "PlannerTask":
+        if "edit_model" not in frozen:
+            raise UsageError(
+                f"frozen fit with {', '.join(sorted(frozen)) or 'nothing'}, expected edit_model and calibration",
+                cure="build the dataset again: bakeoff dataset build fits the model anew",
+            )
+        model, checked = EditModel.from_json(frozen["edit_model"]), frozen.get("calibration")
+        return PlannerTask(edit_model=model, calibration=None if checked is None else Calibration.from_json(checked))
 
     def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
         answer = {"entries": [], **answer}  # an answer that could not be read scores as an empty plan
@@ -109,3 +157,9 @@ class PlannerTask(TaskBase):
 
     def outcome(self, episode: Episode) -> Mapping[str, float | None]:
         return episodes.outcome(episode)
+
+
+def _shown_options(example: Example) -> bool:
+    """Whether people were shown a dish that was an option."""
+    options = {option["id"] for option in example.request["options"]}
+    return any(entry["recipe_id"] in options for entry in example.target["proposed_plan"]["entries"])

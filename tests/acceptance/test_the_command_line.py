@@ -109,6 +109,7 @@ def test_the_whole_loop_is_typed_and_status_knows_what_comes_next(
     def following() -> str:
         return str(bakeoff("status", "--json").json["policies"][0]["next"])
 
+    assert "policy adopt --external" in bakeoff("status", "--json").json["next"]
     assert "policy create" in bakeoff("status").out
     bakeoff("policy", "create", "--task", "toy", "--python", "toy:stubborn")
     assert following().startswith("bakeoff policy adopt toy_policy/1")
@@ -226,7 +227,9 @@ def test_train_makes_a_registered_model_and_a_policy_version(
 
 def test_doctor_finds_database_migrations_and_registry_in_order(bakeoff: Any) -> None:
     checks = {check["name"]: check for check in bakeoff("doctor", "--json", code=None).json["checks"]}
-    assert {checks[name]["state"] for name in ("database", "migrations", "MLflow")} == {"fine"}
+    names = ("database", "migrations", "MLflow", "settings", "datasets")
+    assert {checks[name]["state"] for name in names} == {"fine"}
+    assert "BAKEOFF_DATABASE_URL" in checks["settings"]["says"]
     assert "torch" in checks["versions"]["says"]
 
 

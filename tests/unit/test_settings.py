@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import UsageError
-from bakeoff.settings import Settings, load
+from bakeoff.settings import FILE_NAME, Settings, find_file, load, origin
 
 VARIABLES = {
     "BAKEOFF_HOME": ("home", "/srv/b", Path("/srv/b")),
@@ -17,6 +17,13 @@ VARIABLES = {
     "BAKEOFF_DTYPE": ("dtype", "bfloat16", "bfloat16"),
     "BAKEOFF_THREADS": ("threads", "2", 2),
 }
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a settings file in it or above."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -67,3 +74,96 @@ def test_what_is_not_set_lies_below_home(tmp_path: Path) -> None:
     assert Settings(home=tmp_path).models == tmp_path / "models"
     assert Settings(home=tmp_path, datasets_root="s3://b/d").datasets == "s3://b/d"
     assert Settings(home=tmp_path, model_cache=Path("/m")).models == Path("/m")
+
+
+# ---- the file ------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / FILE_NAME
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_each_key_of_the_file_sets_its_field_as_its_variable_does(variable: str, tmp_path: Path) -> None:
+    _, text, value = VARIABLES[variable]
+    key = variable.removeprefix("BAKEOFF_").lower()
+    write(tmp_path, f"{key} = {text if isinstance(value, int) else repr(text)}\n")
+    from_variable = load({"BAKEOFF_HOME": "/h", variable: text})
+    assert load({} if key == "home" else {"BAKEOFF_HOME": "/h"}) == from_variable
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    write(tmp_path, 'schema = "filed"\nthreads = 2\n')
+    found = load({"BAKEOFF_SCHEMA": "typed"})
+    assert (found.schema_name, found.threads) == ("typed", 2)
+
+
+def test_the_nearest_file_above_counts_and_its_paths_are_relative_to_it(tmp_path: Path) -> None:
+    write(tmp_path, 'home = "far"\n')
+    near, below = tmp_path / "near", tmp_path / "near" / "src" / "deep"
+    below.mkdir(parents=True)
+    file = write(near, 'home = "data/b"\nmodel_cache = "m"\ndatasets_root = "d"\n')
+    assert find_file(below) == file
+    found = load({}, below)
+    assert (found.home, found.model_cache) == (near / "data/b", near / "m")
+    assert found.datasets == str(near / "d")
+    write(near, 'datasets_root = "s3://bucket/d"\n')
+    assert load({}, below).datasets_root == "s3://bucket/d"
+
+
+def test_a_file_without_home_keeps_its_data_beside_itself_wherever_one_stands(tmp_path: Path) -> None:
+    """Else each folder in which somebody types a command would get a database of its own."""
+    write(tmp_path, 'schema = "exp"\n')
+    below = tmp_path / "src"
+    below.mkdir()
+    assert load({}, below).home == load({}, tmp_path).home == tmp_path / ".bakeoff"
+
+
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant_and_all_known_ones(tmp_path: Path) -> None:
+    file = write(tmp_path, 'databse_url = "postgresql://h/d"\n')
+    with pytest.raises(UsageError, match=f"{file} has a setting 'databse_url'.*did you mean 'database_url'") as caught:
+        load({})
+    assert "mlflow_tracking_uri" in str(caught.value)
+    with pytest.raises(UsageError, match="'schema_name'.*did you mean 'schema'"):
+        load({}, write(tmp_path, 'schema_name = "x"\n').parent)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("schema = ", "is not TOML"),
+        ('schema = "My Schema"', "schema in .*bakeoff.toml is 'My Schema'"),
+        ("threads = 0", "threads in .*bakeoff.toml is 0"),
+        ("home = 3", "home in .*bakeoff.toml is 3"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(UsageError, match=said):
+        load({})
+
+
+def test_a_mistake_in_the_file_shows_even_where_a_variable_overrules_it(tmp_path: Path) -> None:
+    write(tmp_path, "threads = 0")
+    with pytest.raises(UsageError, match="threads in .* is 0"):
+        load({"BAKEOFF_THREADS": "2"})
+
+
+def test_a_wrong_variable_is_named_and_not_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "threads = 2")
+    with pytest.raises(UsageError, match="BAKEOFF_THREADS is 'many'"):
+        load({"BAKEOFF_THREADS": "many"})
+
+
+def test_origin_says_what_comes_from_where(tmp_path: Path) -> None:
+    assert "defaults only" in str(origin({}))
+    file = write(tmp_path, 'schema = "filed"\nthreads = 2\n')
+    found = origin({"BAKEOFF_SCHEMA": "typed", "MLFLOW_TRACKING_URI": "http://m"})
+    assert (found.file, found.in_file, found.overruled) == (file, ("threads",), ("schema",))
+    assert found.variables == ("BAKEOFF_SCHEMA", "MLFLOW_TRACKING_URI")
+    assert str(found) == (
+        f"{file} (threads) and the environment (BAKEOFF_SCHEMA, MLFLOW_TRACKING_URI); "
+        "the environment overrules schema of the file"
+    )

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from bakeoff.adapters import foreign
+from bakeoff.adapters.foreign import Script
 from bakeoff.errors import Refused, Unreachable, UsageError
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -62,6 +64,12 @@ class Database:
                 f"another process wrote the same at the same moment ({error.diag.constraint_name})",
                 cure="run the same command again",
             ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Refused(
+                f"PostgreSQL refuses this user: {error.diag.message_primary}",
+                cure=f"who owns the database types: grant create, usage on schema {self.schema} to the user of "
+                "BAKEOFF_DATABASE_URL (where the schema is not there yet: grant create on database ...)",
+            ) from error
         except psycopg.OperationalError as error:
             raise Unreachable(f"PostgreSQL: {error}", cure="is the server still running?") from error
         except psycopg.DatabaseError as error:
@@ -83,57 +91,85 @@ def migrate(conn: Connection, schema: str, folders: Mapping[str, Path]) -> list[
     `folders` maps a package name to its folder. Returns the names applied. Refuses to run where an applied
     file has changed since, or where tables of the same names were made by somebody else."""
     conn.execute("select pg_advisory_xact_lock(hashtext('bakeoff migrations'))")
-    conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-    _refuse_foreign_tables(conn, schema, folders)
+    scripts = _scripts(folders)
+    missing, alone = _missing(_ledger(conn, schema), scripts), foreign.with_own_schema(scripts)
+    here = [script for script in missing if script.package not in alone or not _is_elsewhere(conn, schema, script)]
+    foreign.refuse(conn, schema, here, scripts)
+    if not _has_schema(conn, schema):  # asking for it where it is there needs rights that nobody else needs
+        conn.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
     conn.execute(
         f"create table if not exists {LEDGER} (package text, name text, digest text not null, "
         "applied_at timestamptz not null, primary key (package, name))"
     )
-    done = {(row["package"], row["name"]): row["digest"] for row in conn.execute(f"select * from {LEDGER}")}
-    applied = []
-    for package, folder in folders.items():
-        for path in sorted(folder.glob("*.sql")):
-            if _apply(conn, package, path, done):
-                applied.append(f"{package}/{path.name}")
-    return applied
+    for script in missing:
+        if script in here:
+            _apply(conn, script)
+        row = (script.package, script.name, script.digest, datetime.now(UTC))
+        conn.execute(f"insert into {LEDGER} values (%s, %s, %s, %s)", row)
+    return [f"{script.package}/{script.name}" for script in here]
 
 
 def pending(conn: Connection, folders: Mapping[str, Path]) -> list[str]:
     """Names of the migrations that `migrate` would apply. Changes nothing."""
-    done: set[tuple[str, str]] = set()
-    here = "select from information_schema.tables where table_schema = current_schema() and table_name = %s"
-    if conn.execute(here, (LEDGER,)).fetchone() is not None:
-        done = {(row["package"], row["name"]) for row in conn.execute(f"select package, name from {LEDGER}")}
-    wanted = [(package, path.name) for package, folder in folders.items() for path in sorted(folder.glob("*.sql"))]
-    return [f"{package}/{name}" for package, name in wanted if (package, name) not in done]
+    row = conn.execute("select current_schema() as name").fetchone()
+    done = _ledger(conn, str(row["name"]) if row else "")
+    return [
+        f"{script.package}/{script.name}" for script in _scripts(folders) if (script.package, script.name) not in done
+    ]
 
 
-def _apply(conn: Connection, package: str, path: Path, done: Mapping[tuple[str, str], str]) -> bool:
-    text = path.read_text(encoding="utf-8")
-    content = hashlib.sha256(text.encode()).hexdigest()
-    known = done.get((package, path.name))
-    if known == content:
-        return False
-    if known is not None:
-        raise Refused(
-            f"migration {package}/{path.name} was changed after it was applied",
-            cure="restore the file and put the change into a new one",
-        )
-    conn.execute(text.encode())
-    conn.execute(f"insert into {LEDGER} values (%s, %s, %s, %s)", (package, path.name, content, datetime.now(UTC)))
-    return True
+def _scripts(folders: Mapping[str, Path]) -> list[Script]:
+    found = []
+    for package, folder in folders.items():
+        for path in sorted(folder.glob("*.sql")):
+            text = path.read_text(encoding="utf-8")
+            content = hashlib.sha256(text.encode()).hexdigest()
+            found.append(Script(package=package, name=path.name, text=text, digest=content))
+    return found
 
 
-def _refuse_foreign_tables(conn: Connection, schema: str, folders: Mapping[str, Path]) -> None:
+def _ledger(conn: Connection, schema: str) -> dict[tuple[str, str], str]:
+    """What was applied to a schema, with the digest of each file."""
+    if not foreign.exists(conn, schema, LEDGER):
+        return {}
+    rows = conn.execute(sql.SQL("select * from {}").format(sql.Identifier(schema, LEDGER)))
+    return {(row["package"], row["name"]): row["digest"] for row in rows}
+
+
+def _missing(done: Mapping[tuple[str, str], str], scripts: Sequence[Script]) -> list[Script]:
+    """Raises Refused for a file that is not what was applied."""
+    for script in scripts:
+        if done.get((script.package, script.name), script.digest) != script.digest:
+            raise Refused(
+                f"migration {script.package}/{script.name} was changed after it was applied",
+                cure="restore the file and put the change into a new one",
+            )
+    return [script for script in scripts if (script.package, script.name) not in done]
+
+
+def _is_elsewhere(conn: Connection, schema: str, script: Script) -> bool:
+    """Whether bakeoff made the same tables already when it migrated another schema of this database: a task's own
+    tables are there once, whatever bakeoff's schema is called."""
     rows = conn.execute(
-        "select table_name from information_schema.tables where table_schema = %s", (schema,)
+        "select n.nspname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+        "where c.relname = %s and c.relkind = 'r' and n.nspname <> %s "
+        "and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
+        (LEDGER, schema),
     ).fetchall()
-    tables = {row["table_name"] for row in rows}
-    scripts = [path.read_text(encoding="utf-8") for folder in folders.values() for path in folder.glob("*.sql")]
-    ours = {name for text in scripts for name in re.findall(r"^create table (\w+) ", text, re.MULTILINE)}
-    foreign = sorted(tables & ours)
-    if foreign and LEDGER not in tables:
+    known = (script.package, script.name)
+    return any(_ledger(conn, row["name"]).get(known) == script.digest for row in rows)
+
+
+def _has_schema(conn: Connection, schema: str) -> bool:
+    return conn.execute("select 1 from pg_namespace where nspname = %s", (schema,)).fetchone() is not None
+
+
+def _apply(conn: Connection, script: Script) -> None:
+    try:
+        conn.execute(script.text.encode())
+    except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateFunction, psycopg.errors.DuplicateObject) as error:
         raise Refused(
-            f"schema {schema!r} already has tables that bakeoff did not make: {', '.join(foreign)}",
+            f"migration {script.package}/{script.name} would make something that is there already: "
+            f"{error.diag.message_primary}",
             cure="use another schema: set BAKEOFF_SCHEMA=bakeoff and run the command again",
-        )
+        ) from error

@@ -11,13 +11,21 @@ from bakeoff.errors import BakeoffError
 
 COMMANDS = {
     "demo": "demo:demo",
+    "init": "init:init",
     "status": "look:status",
     "trace": "look:trace",
     "doctor": "look:doctor",
     "db": "data:db",
+    "task": "task:task",
+    "events": "events:events",
     "dataset": "data:dataset",
     "policy": "policy:policy",
     "train": "training:train",
+    "tune": "tune:tune",
+    "contract": "registering:contract",
+    "runs": "runs:runs",
+    "register": "registering:register",
+    "propose": "registering:propose",
     "replay": "judging:replay",
     "gate": "judging:gate",
     "approve": "judging:approve",
@@ -30,13 +38,21 @@ COMMANDS = {
 
 HELP = {
     "demo": "Run the whole loop on a simulated town.",
+    "init": "Settings, connection checks, the skeleton of a task.",
     "status": "Where each policy stands, and the next command.",
     "trace": "Follow a decision or a policy version both ways.",
     "doctor": "Check the database, the registry and this machine.",
     "db": "The database: migrate.",
+    "task": "Tasks: check one over real rows, compare requests.",
+    "events": "The event log: import history.",
     "dataset": "Datasets: build, list, show.",
     "policy": "Policies: list, show, create, adopt.",
     "train": "Fine-tune a base model on a dataset and register it.",
+    "tune": "Search hyperparameters, and keep the best.",
+    "contract": "What a training run must have logged.",
+    "runs": "Training runs: list, compare, sync.",
+    "register": "Register the model of any trainer's run.",
+    "propose": "Register the chosen run, with its comparison.",
     "replay": "Run a policy version over held-out requests.",
     "gate": "Judge a version against the incumbent.",
     "approve": "Sign a gate report.",
@@ -72,6 +88,7 @@ def cli() -> None:
 
     \b
     bakeoff demo            the whole loop on a simulated town, in about ten minutes
+    bakeoff init            your own database, tracker and task instead
     bakeoff status          where each policy stands and what to type next
 
     Exit codes: 0 done, 1 our bug, 2 wrong use, 3 refused by a gate, a contract or a rule, 4 something outside

@@ -1,5 +1,6 @@
 """What ``bakeoff doctor`` checks. Each check is a sentence, and where something is wrong what to type."""
 
+import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Literal
 from bakeoff import plugins
 from bakeoff.adapters import postgres
 from bakeoff.adapters.generation import hardware
+from bakeoff.cli import connections
 from bakeoff.errors import Refused, Unreachable, UsageError
+from bakeoff.events.health import Finding
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.promotion.apply import ALIAS
 from bakeoff.registry.model import ModelRegistry
@@ -164,6 +167,56 @@ def migrations(schema: str, pending: Sequence[str]) -> Check:
         says = f"schema {schema!r} lacks {', '.join(pending)}"
         return Check(name="migrations", state="wrong", says=says, cure="bakeoff db migrate")
     return fine("migrations", f"schema {schema!r} has all of them")
+
+
+# ---- the log ----------------------------------------------------------------------------------------------------
+
+SHOWN = 3
+"""Examples of a finding; --json has them all."""
+
+
+def log(task: str, found: Sequence[Finding]) -> list[Check]:
+    """What was looked for in a task's log: each thing that is there, and one line about all the others."""
+    there = [finding for finding in found if finding.count]
+    quiet = f"{len(found) - len(there)} of {len(found)} things that can go wrong with a log are not there"
+    return [fine(f"log of {task}", quiet), *(_finding(task, finding) for finding in there)]
+
+
+def _finding(task: str, finding: Finding) -> Check:
+    more = ", ..." if len(finding.examples) > SHOWN else ""
+    examples = f": {', '.join(finding.examples[:SHOWN])}{more}" if finding.examples else ""
+    return Check(
+        name=f"log of {task}",
+        state="wrong" if finding.is_wrong else "note",
+        says=f"{finding.count} {finding.name}{examples}",
+        cure=finding.what_to_do,
+    )
+
+
+def no_task(task: str, error: UsageError) -> Check:
+    """A policy whose task is not installed here: its log cannot be read."""
+    return Check(name=f"log of {task}", state="wrong", says=str(error).splitlines()[0], cure=error.cure)
+
+
+# ---- where datasets lie -----------------------------------------------------------------------------------------
+
+
+def storage(root: str) -> Check:
+    """Whether a file can be written below the datasets root, read back and removed; a folder, or for instance s3://.
+    Looking makes no folder."""
+    place = Path(root.removeprefix("file://"))
+    if "://" not in str(root).removeprefix("file://") and not place.exists():
+        return _not_made_yet(place)
+    found = connections.datasets(root)
+    return Check(name="datasets", state="fine" if found.fine else "unreachable", says=found.says, cure=found.cure)
+
+
+def _not_made_yet(place: Path) -> Check:
+    above = next(folder for folder in place.absolute().parents if folder.exists())
+    if above.is_dir() and os.access(above, os.W_OK):
+        return fine("datasets", f"{place} is not there yet; the first dataset makes it")
+    says = f"{place} is not there, and {above} is no folder that can be written"
+    return Check(name="datasets", state="wrong", says=says, cure="set BAKEOFF_DATASETS_ROOT to a folder of yours")
 
 
 # ---- the registry -----------------------------------------------------------------------------------------------

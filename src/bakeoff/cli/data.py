@@ -1,5 +1,7 @@
 """``bakeoff db`` and ``bakeoff dataset``"""
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +12,9 @@ from bakeoff.adapters import postgres
 from bakeoff.cli.lookup import LATEST, Conn, find_dataset, moment
 from bakeoff.cli.progress import TerminalProgress
 from bakeoff.cli.session import answer, as_json, deps, table, task_option
-from bakeoff.datasets import files
+from bakeoff.datasets import files, report
 from bakeoff.datasets import store as datasets
+from bakeoff.datasets.diff import Difference, Some, diff
 from bakeoff.datasets.model import Dataset, Split
 from bakeoff.errors import UsageError
 from bakeoff.events import store as events
@@ -63,7 +66,8 @@ def dataset() -> None:
 def build(task_name: str, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Make a dataset of the log's decisions and of what people did with them.
 
-    The same log and window give the same dataset. It is split by unit: nobody is in two splits.
+    The same log and window give the same dataset. It is split by unit: nobody is in two splits. Where the newest
+    dataset holds the same rows already there is nothing new, and none is made.
 
     \b
     Example: bakeoff dataset build --task planner --since 2025-01-01 --until 2025-02-01
@@ -72,6 +76,7 @@ def build(task_name: str, since: datetime | None, until: datetime | None, as_jso
     with deps() as wired:
         with wired.db.transaction() as conn:
             since = since or _first_event(conn, task_name)
+            known = {each.digest for each in datasets.all_datasets(conn, task_name)}
         until = until or wired.clock().replace(microsecond=0)
         if since >= until:
             raise UsageError(
@@ -79,7 +84,9 @@ def build(task_name: str, since: datetime | None, until: datetime | None, as_jso
                 cure="give a --since that is earlier than --until",
             )
         built = lifecycle.build_dataset(wired, task, since=since, until=until)
-    answer(as_json, as_body(built), f"{_line(built)}\n{built.uri}\nnext: {_train(built)}")
+    is_new = built.digest not in known
+    said = _line(built) if is_new else f"nothing new since {built.version} (same {built.rows} rows)"
+    answer(as_json, as_body(built) | {"new": is_new}, f"{said}\n{built.uri}\nnext: {_train(built)}")
 
 
 @dataset.command("list")
@@ -114,6 +121,27 @@ def show(name: str, task_name: str, as_json: bool) -> None:
     answer(as_json, body, f"{found.uri}\nMLflow run {run_id}\n\n{files.read_text(found.uri, files.SUMMARY)}")
 
 
+@dataset.command("diff")
+@click.argument("before", metavar="BEFORE")
+@click.argument("after", metavar="AFTER", default=LATEST)
+@task_option
+@as_json
+def diff_(before: str, after: str, task_name: str, as_json: bool) -> None:
+    """What changed between two datasets: fields, versions, rows, targets, units and drift.
+
+    Each is a version, a digest or 'latest'. Drift is measured by the population stability index (PSI): below 0.1 a
+    column is stable, up to 0.25 it moved, beyond that it moved much. What chance alone may do is 'too few units'.
+
+    \b
+    Example: bakeoff dataset diff 2025-01-03 2025-01-10
+    """
+    with deps() as wired, wired.db.transaction() as conn:
+        first, second = find_dataset(conn, task_name, before), find_dataset(conn, task_name, after)
+    found = diff(first.uri, second.uri)
+    body = {"before": as_body(first), "after": as_body(second), **asdict(found)}
+    answer(as_json, body, "\n".join(_told(first, second, found)))
+
+
 def as_body(found: Dataset) -> dict[str, Any]:
     """JSON values of a dataset."""
     return {
@@ -131,6 +159,31 @@ def as_body(found: Dataset) -> dict[str, Any]:
 def splits(found: Dataset) -> dict[str, int]:
     """Rows by split, in the order of their use; the database gives them back in another one."""
     return {split.value: found.splits.get(split.value, 0) for split in Split}
+
+
+def _told(first: Dataset, second: Dataset, found: Difference) -> Iterator[str]:
+    """A difference for people, what changes the shape before what changes the contents."""
+    rows, fields = found.rows, found.fields
+    yield f"dataset {first.version} ({first.rows} rows) -> {second.version} ({second.rows} rows) of {second.task}"
+    yield f"window: {' to '.join(found.windows[0])} -> {' to '.join(found.windows[1])}"
+    yield from (f"{name}: {old} -> {new}" for name, (old, new) in found.versions.items())
+    for what, names in (("new fields", fields.added), ("fields gone", fields.gone)):
+        yield from [f"{what}: {', '.join(names)}"] if names else []
+    yield from (*fields.retyped, *fields.nullability)
+    yield f"rows added: {_some(rows.added)}"
+    yield f"rows gone: {_some(rows.gone)}"
+    changed = "not compared, the files are in different orders" if rows.changed is None else _some(rows.changed)
+    yield f"rows with another target: {changed}"
+    yield f"units: {rows.units_added} added, {rows.units_gone} gone"
+    yield from ("", f"drift: {report.verdict(found.drift)}", *(f"  {line}" for line in report.told(found.drift)))
+    yield from (f"  {line}" for line in report.unlike(found.drift))
+    shown = [drift for drift in found.drift.drifts if drift.word != "stable"]
+    yield from ("", table(report.drift_table(shown))) if shown else ()
+
+
+def _some(some: Some) -> str:
+    more = ", ..." if some.count > len(some.first) else ""
+    return f"{some.count} ({', '.join(some.first)}{more})" if some.count else "0"
 
 
 def _first_event(conn: Conn, task_name: str) -> datetime:

@@ -170,6 +170,7 @@ def _approval(conn: Conn, version: PolicyVersion) -> dict[str, Any] | None:
         "by": found.signed_by,
         "note": found.note,
         "at": found.signed_at.isoformat(),
+        "covers_from": None if found.covers_from is None else found.covers_from.isoformat(),
         "until": None if found.expires_at is None else found.expires_at.isoformat(),
         "report_digest": found.report_digest,
     }

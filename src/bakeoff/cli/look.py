@@ -3,16 +3,18 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import click
 
-from bakeoff import bootstrap, settings
+from bakeoff import bootstrap, plugins, settings
 from bakeoff.cli import checks, lineage, lookup
 from bakeoff.cli.session import answer, as_json, deps, outline, table
-from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, next_command
+from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, first_command, next_command
 from bakeoff.datasets import store as datasets
 from bakeoff.errors import UsageError
+from bakeoff.events import health
 from bakeoff.events import store as events
 from bakeoff.experiments import store as experiments
 from bakeoff.gates import store as gates
@@ -32,17 +34,27 @@ def status(as_json: bool) -> None:
     """
     found = settings.load()
     if untouched(found):
-        text = f"nothing here yet (no database in {found.home})\nnext: bakeoff demo"
-        return answer(as_json, {"policies": [], "next": "bakeoff demo"}, text)
+        return _nothing(as_json, f"nothing here yet (no database in {found.home})", has_settings=is_set_up())
     with deps(found) as wired, wired.db.transaction() as conn:
         now = wired.clock()
         standings = [read_standing(conn, policy) for policy in policies.all_policies(conn)]
     if not standings:
-        text = "no policy yet\nnext: bakeoff policy create --base smollm2"
-        return answer(as_json, {"policies": [], "next": "bakeoff policy create --base smollm2"}, text)
+        return _nothing(as_json, "no policy yet", has_settings=True)
     advised = [(standing, next_command(standing, now)) for standing in standings]
     bodies = [_body(standing, following) for standing, following in advised]
     return answer(as_json, {"policies": bodies}, "\n\n".join(_text(standing, after) for standing, after in advised))
+
+
+def _nothing(as_json: bool, says: str, *, has_settings: bool) -> None:
+    first = first_command(has_settings=has_settings)
+    body = {"policies": [], "next": first.command, "why": first.why}
+    answer(as_json, body, f"{says}\nnext: {first.command}\n      {first.why}")
+
+
+def is_set_up() -> bool:
+    """Whether somebody said where things are: a settings file or variables."""
+    origin = settings.origin()
+    return origin.file is not None or bool(origin.variables)
 
 
 def untouched(found: Settings) -> bool:
@@ -54,6 +66,7 @@ def read_standing(conn: lookup.Conn, policy: Policy) -> Standing:
     versions = policies.versions(conn, policy.policy_id)
     names = {version.policy_version_id: version.name for version in versions}
     incumbent = lookup.find_incumbent(conn, policy.policy_id)
+    external = incumbent is not None and incumbent.is_external
     explorer, explorer_bp = _explorer(conn, policy.policy_id) if incumbent else (None, 0)
     log = events.summarize(conn, policy.task)
     newest = datasets.latest(conn, policy.task)
@@ -71,7 +84,14 @@ def read_standing(conn: lookup.Conn, policy: Policy) -> Standing:
         decisions=log.decisions,
         dataset=None if newest is None else newest.version,
         dataset_digest=None if newest is None else newest.digest,
+        external_since=_began_at(conn, policy.policy_id) if external else None,
     )
+
+
+def _began_at(conn: lookup.Conn, policy_id: str) -> datetime:
+    """Since when the incumbent has served."""
+    default = experiments.default_experiment(conn, policy_id)
+    return experiments.phases(conn, default.experiment_id)[-1].began_at
 
 
 def _explorer(conn: lookup.Conn, policy_id: str) -> tuple[str | None, int]:
@@ -124,6 +144,7 @@ def _body(standing: Standing, following: Next) -> dict[str, Any]:
         "task": standing.task,
         "versions": [_version_row(facts, standing) for facts in standing.versions],
         "incumbent": standing.incumbent,
+        "external_since": None if standing.external_since is None else standing.external_since.isoformat(),
         "explorer": standing.explorer,
         "explorer_share": standing.explorer_bp / 10_000,
         "last_resort": standing.last_resort,
@@ -137,7 +158,7 @@ def _body(standing: Standing, following: Next) -> dict[str, Any]:
 
 
 def _text(standing: Standing, following: Next) -> str:
-    serves = f"{standing.incumbent} serves everyone" if standing.incumbent else "nothing serves yet"
+    serves = _serves(standing)
     explorer = f", {standing.explorer} takes {standing.explorer_bp / 100:g} % of decisions" if standing.explorer else ""
     rescue = f", {standing.last_resort} is the last resort" if standing.last_resort else ""
     dataset = f"newest dataset {standing.dataset}" if standing.dataset else "no dataset yet"
@@ -152,6 +173,15 @@ def _text(standing: Standing, following: Next) -> str:
         f"        {following.why}",
     ]
     return "\n".join(lines)
+
+
+def _serves(standing: Standing) -> str:
+    if standing.incumbent is None:
+        return "nothing serves yet"
+    if standing.external_since is None:
+        return f"{standing.incumbent} serves everyone"
+    what = next(facts.version.what for facts in standing.versions if facts.name == standing.incumbent)
+    return f"{standing.incumbent} is {what}, since {standing.external_since:%Y-%m-%d}; it answers by itself"
 
 
 def _test_lines(test: RunningTest | None) -> list[str]:
@@ -238,18 +268,34 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
     Example: bakeoff doctor --repair
     """
     found = settings.load()
-    results = [*checks.libraries(), *checks.machine()]
+    results = [*checks.libraries(), checks.fine("settings", str(settings.origin())), *checks.machine()]
+    results.append(checks.storage(found.datasets))
     if untouched(found):
         results.append(checks.fine("database", f"none in {found.home} yet; the first command that needs one makes it"))
     else:
         results += checks.database(found)
         if results[-1].state == "fine":
             with deps(found) as wired:
+                results += _logs(wired)
                 results += checks.registry(_registered(wired), wired.models, repair=repair)
     rows = [asdict(check) for check in results]
     answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
     if worst := checks.exit_code(results):
         ctx.exit(worst)
+
+
+def _logs(wired: Deps) -> list[checks.Check]:
+    """What is wrong with the log of every policy's task."""
+    results: list[checks.Check] = []
+    with wired.db.transaction() as conn:
+        for name in sorted({policy.task for policy in policies.all_policies(conn)}):
+            try:
+                task = plugins.load_task(name)
+            except UsageError as error:
+                results.append(checks.no_task(name, error))
+            else:
+                results += checks.log(name, health.examine(conn, task, wired.clock()))
+    return results
 
 
 def _registered(wired: Deps) -> Sequence[checks.Registered]:

@@ -1,5 +1,6 @@
 """``bakeoff policy``"""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Literal, cast
 
@@ -7,15 +8,21 @@ import click
 
 from bakeoff import bootstrap, lifecycle, plugins, settings
 from bakeoff.cli import lineage
-from bakeoff.cli.lookup import find_incumbent
+from bakeoff.cli.lookup import find_incumbent, moment
 from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, table, task_option
 from bakeoff.errors import UsageError
 from bakeoff.experiments import store as experiments
-from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
+from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price, external_spec
 from bakeoff.inference.python_policy import load_function
 from bakeoff.policies import store as policies
+from bakeoff.policies.approve import check_past
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.training.run import Base
+
+START = (
+    "bakeoff policy adopt --external --since DAY starts from what your application does by itself, "
+    "bakeoff policy create --base smollm2 makes a version that bakeoff answers with"
+)
 
 
 @click.group()
@@ -25,6 +32,7 @@ def policy() -> None:
     \b
     Example: bakeoff policy create --base smollm2
              bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have"
+             bakeoff policy adopt --external --since 2024-01-01 --by Ada --reason "what we have"
              bakeoff policy show planner_policy/1
     """
 
@@ -44,7 +52,7 @@ def list_(as_json: bool) -> None:
             for incumbent in [find_incumbent(conn, known.policy_id)]
             for version in policies.versions(conn, known.policy_id)
         ]
-    text = table(rows) or "no policy yet; bakeoff policy create --base smollm2 makes the first version"
+    text = table(rows) or f"no policy yet; {START}"
     answer(as_json, {"policy_versions": rows}, text)
 
 
@@ -143,7 +151,7 @@ def model_spec(
 
 
 @policy.command()
-@click.argument("name")
+@click.argument("name", metavar="POLICY/VERSION", required=False)
 @click.option("--by", "signed_by", required=True, help="Who decides.")
 @click.option("--reason", required=True, help="Why this is what you start from.")
 @click.option("--explorer", help="A version of random answers with known propensity.")
@@ -153,44 +161,124 @@ def model_spec(
     help="Share of decisions that the explorer takes.  [default: 0.1 with --explorer]",
 )
 @click.option("--last-resort", help="The python version that answers when the assigned one fails.")
+@click.option("--external", is_flag=True, help="What your application does without bakeoff; no version is named.")
+@click.option("--since", type=moment, help="With --external: since when it has answered like that.")
+@click.option("--task", "task_name", help="With --external: the task (domain).  [default: planner]")
+@click.option("--name", "called", help="With --external: what to call it.  [default: before bakeoff]")
 @as_json
-def adopt(
-    name: str,
-    signed_by: str,
-    reason: str,
-    explorer: str | None,
-    explorer_share: float | None,
-    last_resort: str | None,
-    as_json: bool,
-) -> None:
+def adopt(name: str | None, as_json: bool, **given: Any) -> None:
     """Start from a version: serve it to everyone, without evidence but with a name and a reason.
 
+    Where an application has answered by itself so far, start from that: --external. It goes on answering; its past
+    can then be imported (bakeoff events import), learnt from, and compared with.
     Once something serves, the next versions go the long way: gate, approve, experiment, promote.
 
     \b
-    Example: bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have" \\
+    Example: bakeoff policy adopt --external --since 2024-01-01 --by Ada --reason "what we have"
+             bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have" \\
                  --explorer planner_policy/3 --explorer-share 0.1 --last-resort planner_policy/2
     """
-    if explorer_share is not None and explorer is None:
-        raise UsageError("--explorer-share needs --explorer", cure="name the version: --explorer planner_policy/3")
-    share = 0.0 if explorer is None else 0.1 if explorer_share is None else explorer_share
+    _check_adoption(name, given)
+    body, text = _adopt_external(given) if given["external"] else _adopt_version(str(name), given)
+    answer(as_json, body, text)
+
+
+def _check_adoption(name: str | None, given: Mapping[str, Any]) -> None:
+    """Raises UsageError for options that do not go together."""
+    if not given["external"]:
+        alone = [option for option, key in EXTERNAL_ONLY.items() if given[key] is not None]
+        if name is None or alone:
+            raise UsageError(
+                f"{' and '.join(alone)} {'go' if alone[1:] else 'goes'} with --external" if alone
+                else "which version? none is named",
+                cure="for what your application does by itself: bakeoff policy adopt --external --since DAY; "
+                "for a version of bakeoff's: bakeoff policy adopt POLICY/VERSION (bakeoff policy list shows them)",
+            )  # fmt: skip
+        if given["explorer_share"] is not None and given["explorer"] is None:
+            raise UsageError("--explorer-share needs --explorer", cure="name the version: --explorer planner_policy/3")
+        return
+    if name is not None:
+        raise UsageError(
+            f"--external makes a version for your application itself, and {name} is another one",
+            cure="leave the version out; to call it something: --name",
+        )
+    if given["explorer"] is not None or given["explorer_share"] is not None:
+        raise UsageError(
+            "bakeoff cannot explore where your application answers by itself, so --explorer goes without --external",
+            cure="rows that are neutral come from plans that people made unaided, until a version of bakeoff's serves",
+        )
+    if given["last_resort"] is not None:
+        raise UsageError(
+            "a last resort answers when a version of bakeoff's fails; your application answers by itself here",
+            cure="name it when there is such a version: bakeoff policy last-resort POLICY/VERSION",
+        )
+    if given["since"] is None:
+        raise UsageError(
+            "--external needs --since: events before that day do not belong to it",
+            cure="give the day since which your application has answered like that: --since 2024-01-01",
+        )
+
+
+EXTERNAL_ONLY = {"--since": "since", "--task": "task_name", "--name": "called"}
+
+
+def _adopt_external(given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    task = plugins.load_task(given["task_name"] or "planner").name
+    spec = external_spec(task, given["called"] or "before bakeoff")
+    with deps() as wired:
+        check_past(given["since"], wired.clock())
+        with wired.db.transaction() as conn:
+            serving = find_incumbent(conn, policy_id(task))
+        if serving is not None and serving.fingerprint != spec.fingerprint:
+            raise UsageError(
+                f"{serving.name} serves {serving.policy_id} already: {serving.what}; only what a policy starts from "
+                "is adopted",
+                cure="bakeoff status says what comes next",
+            )
+        version = lifecycle.create_policy(wired, policy_id(task), spec)
+        default = lifecycle.adopt(
+            wired, version, signed_by=given["signed_by"], reason=given["reason"], since=given["since"]
+        )
+        with wired.db.transaction() as conn:
+            first = experiments.phases(conn, default.experiment_id)[0]
+    began_at = first.began_at
+    if began_at != given["since"]:
+        raise UsageError(
+            f"{version.name} was adopted before, since {began_at:%Y-%m-%d %H:%M} UTC; it stays as it is",
+            cure="events before that moment can be learnt from in a policy of their own, not in this one",
+        )
+    body = {
+        "policy_version": version.name,
+        "what": version.what,
+        "context": {  # of every event that it logs by itself, with the decision's id
+            "experiment_id": default.experiment_id,
+            "variant_id": first.control_variant_id,
+            "policy_version_id": version.policy_version_id,
+        },
+        "since": began_at.isoformat(),
+    }
+    text = (
+        f"{version.name} is {version.what}, since {began_at:%Y-%m-%d}; adopted by {given['signed_by']}. "
+        f"It goes on answering by itself.\nnext: bakeoff events import FILE --policy {version.name}"
+    )
+    return body, text
+
+
+def _adopt_version(name: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    explorer, last_resort = given["explorer"], given["last_resort"]
+    share = 0.0 if explorer is None else 0.1 if given["explorer_share"] is None else given["explorer_share"]
     with deps() as wired:
         with wired.db.transaction() as conn:
             version, explores, rescues = (
                 None if each is None else policies.find_version(conn, each) for each in (name, explorer, last_resort)
             )
-            assert version is not None  # `name` is required
-            serving = find_incumbent(conn, version.policy_id)
-        if serving is not None and serving.policy_version_id != version.policy_version_id:
-            raise UsageError(
-                f"{serving.name} serves {version.policy_id} already; adopting is for what a policy starts from",
-                cure=f"bakeoff gate {version.name} is the way for every later version",
-            )
+            assert version is not None  # `name` is given
+            _check_nothing_serves(version, find_incumbent(conn, version.policy_id))
         default = lifecycle.adopt(
             wired,
             version,
-            signed_by=signed_by,
-            reason=reason,
+            signed_by=given["signed_by"],
+            reason=given["reason"],
             explorer=explores,
             explorer_bp=round(share * 10_000),
             last_resort=rescues,
@@ -207,7 +295,30 @@ def adopt(
         "last_resort": last_resort,
     }
     rest = f"; {share:.0%} of decisions by {explorer}" if explorer else ""
-    answer(as_json, body, f"{version.name} serves everyone{rest}, adopted by {signed_by}")
+    return body, f"{version.name} serves everyone{rest}, adopted by {given['signed_by']}"
+
+
+def _check_nothing_serves(version: PolicyVersion, serving: PolicyVersion | None) -> None:
+    """Raises UsageError with the way that is open instead."""
+    if version.is_external and serving is None:
+        raise UsageError(
+            f"{version.name} is {version.what}, and since when is not said",
+            cure=f'bakeoff policy adopt --external --since DAY --name "{version.spec.function_version}"',
+        )
+    if serving is None or serving.policy_version_id == version.policy_version_id:
+        return
+    if serving.is_external:
+        raise UsageError(
+            f"{serving.name} serves {version.policy_id} already: {serving.what}; adopting is for what a policy "
+            "starts from",
+            cure=f"bakeoff gate {version.name} compares {version.name} with what your application answered; then "
+            "approve it, start an experiment (your application answers for its control: decide(..., own=...)) and "
+            "promote it",
+        )
+    raise UsageError(
+        f"{serving.name} serves {version.policy_id} already; adopting is for what a policy starts from",
+        cure=f"bakeoff gate {version.name} is the way for every later version",
+    )
 
 
 @policy.command("last-resort")
@@ -234,6 +345,6 @@ def _row(version: PolicyVersion, *, serves: bool) -> dict[str, Any]:
         "status": version.status,
         "serves": "everyone" if serves else "",
         "engine": spec.engine,
-        "what": spec.function or (spec.model.base if spec.model else None),
+        "what": version.what,
         "model": lineage.models_uri(version),
     }

@@ -55,6 +55,7 @@ class Standing:
     decisions: int
     dataset: str | None  # version of the newest dataset
     dataset_digest: str | None
+    external_since: datetime | None = None  # where the application itself is the incumbent: since when it answers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,15 +66,39 @@ class Next:
     why: str
 
 
+def first_command(*, has_settings: bool) -> Next:
+    """Where nothing was ever done: `has_settings` tells whether somebody said where things are."""
+    if has_settings:
+        return Next(command=adopt_external(), why=f"there is no policy yet: {_START}")
+    return Next(
+        command="bakeoff init",
+        why="to begin with your own application; bakeoff demo shows the whole loop on a simulated town first",
+    )
+
+
+def adopt_external(task: str = "planner") -> str:
+    """The command that starts from what an application does by itself."""
+    named = "" if task == "planner" else f" --task {task}"
+    return f'bakeoff policy adopt --external --since DAY{named} --by "Your Name" --reason "..."'
+
+
+_START = (
+    "start from what your application does by itself today; where it does nothing yet, make a version that bakeoff "
+    "answers with: bakeoff policy create --base smollm2"
+)
+
+
 def next_command(standing: Standing, now: datetime) -> Next:
     """The one command that brings the loop forward. Pure: the same facts, the same advice."""
     if not standing.versions:
-        return Next(command=f"bakeoff policy create --base smollm2{_task(standing)}", why="there is no version yet")
+        return Next(command=adopt_external(standing.task), why=f"there is no version yet: {_START}")
     if standing.incumbent is None:
-        first = standing.versions[0].name
+        return _adopt(standing)
+    if standing.external_since is not None and standing.decisions == 0:
         return Next(
-            command=f'bakeoff policy adopt {first} --by "Your Name" --reason "..."',
-            why="nothing serves yet: adopt what you start from",
+            command=f"bakeoff events import FILE --policy {standing.incumbent}",
+            why=f"your application has answered since {standing.external_since:%Y-%m-%d}, and the log is empty: bring "
+            "its history in, and let it log from now on: decide(..., own=...) or bakeoff.events.append",
         )
     if standing.running is not None:
         return _watch(standing, standing.running)
@@ -93,10 +118,22 @@ def find_challenger(standing: Standing) -> VersionFacts | None:
         facts
         for facts in standing.versions
         if facts.name not in busy
+        and not facts.version.is_external  # another past of the application: nothing to try
         and facts.version.version > least
         and facts.version.status in ("registered", "candidate", "approved")
     ]
     return waiting[-1] if waiting else None
+
+
+def _adopt(standing: Standing) -> Next:
+    external = adopt_external(standing.task)
+    ours = [facts.name for facts in standing.versions if not facts.version.is_external]
+    if not ours:
+        return Next(command=external, why="your application is known, but not since when it has answered")
+    return Next(
+        command=f'bakeoff policy adopt {ours[0]} --by "Your Name" --reason "..."',
+        why=f"nothing serves yet: adopt what you start from; your application itself: {external}",
+    )
 
 
 def _watch(standing: Standing, test: RunningTest) -> Next:
@@ -126,9 +163,10 @@ def _try(standing: Standing, facts: VersionFacts, now: datetime) -> Next:
     if facts.approved_until is not None and facts.approved_until <= now:
         return Next(command=f"bakeoff gate {name}", why=f"the approval of {name} expired; judge it on fresh rows")
     again = " --name ANOTHER" if facts.test_status == "stopped" else ""
+    beside = "" if standing.external_since is None else "; your application answers for the control: decide(own=...)"
     return Next(
         command=f"bakeoff experiment start {name} --spec FILE{again}",
-        why=f"{name} is approved for at most 10 % of the units",
+        why=f"{name} is approved for at most 10 % of the units{beside}",
     )
 
 

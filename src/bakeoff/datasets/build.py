@@ -1,20 +1,20 @@
-"""Episodes to rows, pure: provenance, split, canonical order, checks, digest. Nothing is written here.
+"""Episodes to rows, pure and one at a time: provenance, split, and what must hold of each. Nothing is written here.
 
 Rows read the request as the log stored it (design rule 1); rebuilding it from history is not done here.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bakeoff.datasets.check import check
-from bakeoff.datasets.model import SCHEMA_VERSION, Draft, Row, Split
+from bakeoff.datasets.check import Faults
+from bakeoff.datasets.model import SCHEMA_VERSION, Line, Row, Split
 from bakeoff.datasets.split import SHARES, slice_of, split_of
 from bakeoff.errors import Refused, UsageError
-from bakeoff.fingerprint import canonical_json
+from bakeoff.events.canonical import canonical_bytes
+from bakeoff.fingerprint import digest_bytes
 from bakeoff.task import Episode, Example, LeftOut, Role, Task
 
 PROVENANCE: Mapping[str, str] = {
@@ -28,47 +28,69 @@ PROVENANCE: Mapping[str, str] = {
     "fell_back": "true where another policy than the assigned one answered",
     "proposed_by": "policy version whose proposal people reacted to; decides which rows are neutral",
 }
-MINIMUM: Mapping[Split, int] = {Split.TRAIN: 20, Split.VALIDATION: 5, Split.TEST: 5}  # rows
 UNAIDED = "unaided"  # metadata 'built_by' of a plan that people made without a proposal
+NO_REASON = "the task gave no reason"
+
+Stored = tuple[Episode, bytes]
+"""An episode, and the text of its request as it was digested."""
 
 
-def build(
+@dataclass(kw_only=True, slots=True)
+class Source:
+    """Reads episodes for a task and knows which of them it has not answered for yet."""
+
+    stored: Iterable[Stored]
+    waiting: deque[Stored] = field(default_factory=deque)
+
+    def episodes(self) -> Iterator[Episode]:
+        for pair in self.stored:
+            self.waiting.append(pair)
+            yield pair[0]
+
+    def take(self, example_id: str) -> tuple[Stored | None, int]:
+        """The episode that an example was made of, and how many before it were passed over; None where it is not
+        one of those that were read."""
+        for passed, (episode, _) in enumerate(self.waiting):
+            if episode.decision.decision_id == example_id:
+                for _ in range(passed):
+                    self.waiting.popleft()
+                return self.waiting.popleft(), passed
+        return None, 0
+
+
+def lines(
     task: Task,
-    episodes: Iterable[Episode],
+    stored: Iterable[Stored],
     *,
     since: datetime,
     until: datetime,
+    excluded: Counter[str],
     shares: Mapping[Split, int] = SHARES,
-    minimum: Mapping[Split, int] = MINIMUM,
-) -> Draft:
-    """Rows of all `episodes` that have a target and whose first decision lies in ``[since, until)``.
+) -> Iterator[Line]:
+    """Rows of all episodes that have a target and whose first decision lies in ``[since, until)``, in the order of
+    the episodes: by time of the first decision, then its id. Counts the others in `excluded`, by reason.
 
-    The same episodes and window give the same digest, in any order and on any machine. Raises UsageError for
-    a window without time zone and Refused where a check fails; the message names rows and the cure."""
-    since, until = _utc("since", since), _utc("until", until)
-    seen = {str(episode.decision.decision_id): episode for episode in episodes}
-    ordered = sorted(seen.values(), key=lambda e: (e.decision.occurred_at, str(e.decision.decision_id)))
-    made = list(task.examples(ordered))
-    rows = [_row(task, example, seen, shares) for example in made if isinstance(example, Example)]
-    rows.sort(key=lambda row: (row.example.occurred_at, row.example.example_id))
-    check(rows, since=since, until=until, minimum=minimum)
-    return Draft(
-        digest=content_digest(task, rows, since=since, until=until),
-        task=task.name,
-        since=since,
-        until=until,
-        rows=tuple(rows),
-        summary=summarise(task, rows, excluded=Counter(left.reason for left in made if isinstance(left, LeftOut))),
-    )
-
-
-def content_digest(task: Task, rows: Sequence[Row], *, since: datetime, until: datetime) -> str:
-    """sha256 over the versions, the window and each row's logical content, one JSON text a line."""
-    sha = hashlib.sha256()
-    head = {"task": task.name, "since": since, "until": until, **versions(task)}
-    for line in (head, *(row.logical() for row in rows)):
-        sha.update(canonical_json(line).encode() + b"\n")
-    return "sha256:" + sha.hexdigest()
+    Raises UsageError for a window without time zone and Refused for rows that must not be; it names them."""
+    faults, source = Faults(window=(utc("since", since), utc("until", until))), Source(stored=stored)
+    places: dict[str, tuple[Split, int | None]] = {}
+    last = ""
+    for made in task.examples(source.episodes()):
+        found, passed = source.take(made.example_id)
+        if found is None:
+            faults.refuse_stranger(task.name, made.example_id, twice=made.example_id == last)
+        assert found is not None
+        excluded[NO_REASON] += passed
+        last = made.example_id
+        if isinstance(made, LeftOut):
+            excluded[made.reason] += 1
+            continue
+        if (place := places.get(made.unit_id)) is None:
+            split = split_of(task.name, made.unit_id, shares)
+            place = places[made.unit_id] = split, slice_of(task.name, made.unit_id, split)
+        yield _line(task, made, found, place, faults)
+    excluded[NO_REASON] += len(source.waiting)
+    faults.refuse()
+    excluded -= Counter()  # drops zeros
 
 
 def versions(task: Task) -> dict[str, str]:
@@ -79,54 +101,55 @@ def versions(task: Task) -> dict[str, str]:
     }
 
 
+def content_digest(task: Task, rows_digest: str, *, since: datetime, until: datetime) -> str:
+    """sha256 over the versions, the window and the digest of the rows (`rows_digest`: of each `Line.logical`, one a
+    line)."""
+    head = {"task": task.name, "since": since.isoformat(), "until": until.isoformat(), "rows": rows_digest}
+    return digest_bytes(canonical_bytes(head | versions(task)))
+
+
 def is_neutral(row: Row, *policy_version_ids: str) -> bool:
     """Whether what people kept was proposed by none of the compared versions (design rule 6)."""
     metadata = row.example.metadata
     return metadata.get("built_by") == UNAIDED or metadata["proposed_by"] not in policy_version_ids
 
 
-def summarise(task: Task, rows: Sequence[Row], excluded: Mapping[str, int]) -> dict[str, Any]:
-    """What people want to know first; also the row's `summary` in the database."""
-    by_split = {split.value: [row for row in rows if row.split is split] for split in Split}
-    return {
-        "title": str(getattr(task, "title", task.name)),
-        **versions(task),
-        "rows": len(rows),
-        "units": len({row.example.unit_id for row in rows}),
-        "splits": {name: len(part) for name, part in by_split.items()},
-        "units_by_split": {name: len({r.example.unit_id for r in part}) for name, part in by_split.items()},
-        "slices": _counts(str(row.slice) for row in rows if row.slice is not None),
-        "proposed_by": _counts(str(row.example.metadata["proposed_by"]) for row in rows),
-        "origin": _counts(str(row.example.metadata["origin"]) for row in rows),
-        "fell_back": sum(bool(row.example.metadata["fell_back"]) for row in rows),
-        "targets": sorted({name for row in rows for name in row.example.target}),
-        "excluded": {reason: count for reason, count in excluded.items() if count},
-    }
+def utc(name: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise UsageError(f"{name} {moment.isoformat()} has no time zone", cure="give UTC, for instance ...T00:00Z")
+    return moment.astimezone(UTC)
 
 
-def _row(task: Task, example: Example, episodes: Mapping[str, Episode], shares: Mapping[Split, int]) -> Row:
-    episode = episodes.get(example.example_id)
-    if episode is None:
-        raise Refused(
-            f"task {task.name} made example {example.example_id!r}, the first decision of no episode",
-            cure="let Task.examples use str(episode.decision.decision_id) as example_id",
-        )
-    split = split_of(task.name, example.unit_id, shares)
-    return Row(
-        example=replace(
-            example,
-            occurred_at=_utc("occurred_at", example.occurred_at),
-            metadata=_metadata(task, example, episode),
-        ),
-        split=split,
-        slice=slice_of(task.name, example.unit_id, split),
+def _line(task: Task, example: Example, stored: Stored, place: tuple[Split, int | None], faults: Faults) -> Line:
+    episode, body = stored
+    line = Line(
+        example_id=example.example_id,
+        unit_id=example.unit_id,
+        occurred_at=utc("occurred_at", example.occurred_at),
+        split=place[0],
+        slice=place[1],
         request_digest=episode.request_digest,
+        request=body,
+        target=_text(task, example.example_id, example.target),
+        metadata=_text(task, example.example_id, _metadata(task, example, episode)),
     )
+    faults.look(line, is_request=example.request is episode.request or canonical_bytes(example.request) == body)
+    return line
+
+
+def _text(task: Task, example_id: str, value: Mapping[str, Any]) -> bytes:
+    try:
+        return canonical_bytes(value)
+    except (TypeError, ValueError) as error:
+        raise Refused(
+            f"task {task.name} made example {example_id}, which JSON cannot say: {error}",
+            cure="let Task.examples give JSON values",
+        ) from error
 
 
 def _metadata(task: Task, example: Example, episode: Episode) -> dict[str, Any]:
-    taken = sorted(set(example.metadata) & set(PROVENANCE))
-    if taken:
+    if not PROVENANCE.keys().isdisjoint(example.metadata):
+        taken = sorted(set(example.metadata) & set(PROVENANCE))
         raise Refused(
             f"task {task.name} writes metadata {', '.join(taken)}, which the core fills in",
             cure="rename these fields in Task.examples",
@@ -148,17 +171,10 @@ def _metadata(task: Task, example: Example, episode: Episode) -> dict[str, Any]:
 
 
 def _proposer(episode: Episode) -> str:
-    """Who served the decision that was accepted last: after a regeneration that is not the first one."""
-    accepted = [event.decision_id for event in episode.outcomes if event.role is Role.ACCEPT][-1:]
+    """Who served the decision that was accepted last: after a regeneration that is not the first one. What a person
+    accepted counts, and a time-out only where nobody accepted anything."""
+    accepts = [event for event in episode.outcomes if event.role is Role.ACCEPT]
+    spoken = [event for event in accepts if event.payload.get("accepted_by") != "timeout"] or accepts
+    accepted = [event.decision_id for event in spoken][-1:]
     shown = next((d for d in episode.decisions if d.decision_id in accepted), episode.decision)
     return shown.served_policy_version_id or shown.policy_version_id
-
-
-def _utc(name: str, moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise UsageError(f"{name} {moment.isoformat()} has no time zone", cure="give UTC, for instance ...T00:00Z")
-    return moment.astimezone(UTC)
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))

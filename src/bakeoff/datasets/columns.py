@@ -1,146 +1,235 @@
-"""JSON values as nested Arrow columns, and back, exactly.
+"""JSON texts as nested Arrow columns, and back, exactly: `parse` and `render`.
 
-Arrow asks for one type per place, JSON does not: keys may be missing or null, numbers int or float, objects
-keyed by ids. So a shape is read off all values first, and types are chosen for people to read:
-
-- a key that is never null but sometimes missing carries the field metadata ``absent=missing`` and is left out
-  again when it reads as null;
-- an object with more than `MOST_FIELDS` different keys is a map, not a struct of thousands of columns;
-- a place that holds different kinds, integers beyond 64 bits or only empty objects is canonical JSON text;
-- ints and floats in one place are doubles.
-
-The last two (and a key that is sometimes missing, sometimes null) do not come back as they were. The caller
-reads every value back before it trusts the columns, and keeps the canonical JSON of those that differ.
+Both work on whole columns, outside of Python. `render` writes the canonical text of each value (see
+`fingerprint.canonical_json`), so that a row is known to be exact when its text comes back: no value is trusted for
+its type. The types are those of `shape`.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
 
-from bakeoff.fingerprint import canonical_json
+from bakeoff.datasets.shape import Mark
+from bakeoff.events.canonical import canonical_bytes, loads
 
-MOST_FIELDS = 64
-_MISSING = {b"absent": b"missing"}
-_INT64 = 1 << 63
-
-
-@dataclass(kw_only=True, slots=True)
-class Shape:
-    """What was seen at one place of many JSON values. Mutable while it is being read off."""
-
-    kinds: set[str] = field(default_factory=set)  # null, bool, int, huge, float, str, list, object
-    items: "Shape | None" = None  # of lists
-    fields: dict[str, "Shape"] = field(default_factory=dict)  # of objects
-    seen: int = 0  # values here; a field of an object seen more often than the field itself is sometimes missing
-    objects: int = 0
+Convert = Callable[[Any], Any]
+_VALUE = "v"
 
 
-def shape_of(values: Iterable[Any]) -> Shape:
-    shape = Shape()
-    for value in values:
-        _see(shape, value)
-    return shape
+def parse(texts: Sequence[bytes], place: pa.Field) -> pa.Array:
+    """JSON texts as an array of the type of `place`. Raises pyarrow.ArrowInvalid where one does not fit.
 
-
-def arrow_type(shape: Shape) -> pa.DataType:
-    """The Arrow type for every value of this shape; see the module for what is not exact."""
-    kinds = shape.kinds - {"null"}
-    if kinds == {"object"} and shape.fields:
-        return _map_type(shape) if len(shape.fields) > MOST_FIELDS else _struct_type(shape)
-    if kinds == {"list"}:
-        return pa.list_(pa.field("element", pa.string() if shape.items is None else arrow_type(shape.items)))
-    if kinds == {"int"}:
-        return pa.int64()
-    if kinds in ({"float"}, {"int", "float"}):
-        return pa.float64()
-    return pa.bool_() if kinds == {"bool"} else pa.string()
-
-
-def encode(value: Any, kind: pa.DataType) -> Any:
-    """The Python value that pyarrow takes for a column of this type."""
-    if value is None:
-        return None
-    if pa.types.is_struct(kind):
-        return {part.name: encode(value.get(part.name), part.type) for part in kind}
-    if pa.types.is_map(kind):
-        return [(key, encode(value[key], kind.item_type)) for key in sorted(value)]
-    if pa.types.is_list(kind):
-        return [encode(item, kind.value_type) for item in value]
-    if pa.types.is_floating(kind):
-        return float(value)
-    return canonical_json(value) if pa.types.is_string(kind) and not isinstance(value, str) else value
-
-
-def decode(value: Any, kind: pa.DataType) -> Any:
-    """The JSON value for what pyarrow gives back from a column of this type."""
-    if value is None:
-        return None
-    if pa.types.is_struct(kind):
-        return {
-            part.name: decode(value[part.name], part.type)
-            for part in kind
-            if value[part.name] is not None or not _may_be_missing(part)
-        }
-    if pa.types.is_map(kind):
-        return {key: decode(item, kind.item_type) for key, item in value}
-    if pa.types.is_list(kind):
-        return [decode(item, kind.value_type) for item in value]
-    return value
-
-
-def _see(shape: Shape, value: Any) -> None:
-    shape.seen += 1
-    shape.kinds.add(_kind(value))
-    if isinstance(value, Mapping):
-        shape.objects += 1
-        for key, part in value.items():
-            _see(shape.fields.setdefault(key, Shape()), part)
-    elif isinstance(value, list):
-        shape.items = shape.items or Shape()
-        for item in value:
-            _see(shape.items, item)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int" if -_INT64 <= value < _INT64 else "huge"
-    return {float: "float", str: "str", list: "list"}.get(type(value), "object")
-
-
-def _struct_type(shape: Shape) -> pa.DataType:
-    return pa.struct([_field(name, part, shape.objects) for name, part in sorted(shape.fields.items())])
-
-
-def _field(name: str, part: Shape, objects: int) -> pa.Field:
-    missing, null = part.seen < objects, "null" in part.kinds
-    return pa.field(
-        name, arrow_type(part), nullable=missing or null, metadata=_MISSING if missing and not null else None
+    What fits may still be inexact (a missing key that reads as null): compare with `render`."""
+    if not texts:
+        return pa.array([], place.type)
+    convert = _converter(place)
+    values = texts if convert is None else [canonical_bytes(convert(loads(text))) for text in texts]
+    lines = b'{"v":' + b'}\n{"v":'.join(values) + b"}\n"
+    table = pyarrow.json.read_json(
+        pa.BufferReader(lines),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+        parse_options=pyarrow.json.ParseOptions(
+            explicit_schema=pa.schema([pa.field(_VALUE, _wire(place.type))]), unexpected_field_behavior="error"
+        ),
     )
+    return _dressed(table[_VALUE].combine_chunks(), place)
 
 
-def _map_type(shape: Shape) -> pa.DataType:
-    together = Shape()
-    for part in shape.fields.values():
-        _merge(together, part)
-    return pa.map_(pa.string(), pa.field("value", arrow_type(together)))
+def render(array: pa.Array, place: pa.Field) -> pa.Array:
+    """The canonical JSON text of each value; null where the value is null."""
+    return _text(pa.concat_arrays([array]) if array.offset else array, place)
 
 
-def _merge(into: Shape, other: Shape) -> None:
-    into.kinds |= other.kinds
-    into.seen += other.seen
-    into.objects += other.objects
-    for name, part in other.fields.items():
-        _merge(into.fields.setdefault(name, Shape()), part)
-    if other.items is not None:
-        into.items = into.items or Shape()
-        _merge(into.items, other.items)
+def as_texts(values: Sequence[bytes]) -> pa.Array:
+    """UTF-8 texts as a string array."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(values)))
 
 
-def _may_be_missing(part: pa.Field) -> bool:
-    return (part.metadata or {}).get(b"absent") == b"missing"
+# ---- texts to columns ---------------------------------------------------------------------------------------------
+
+
+def _converter(place: pa.Field) -> Convert | None:
+    """What has to be done to a value before Arrow reads it, None for nothing: maps are lists of pairs for it, and
+    JSON in a text is a text."""
+    kind = place.type
+    if Mark.JSON.on(place):
+        return _json_text
+    if pa.types.is_map(kind):
+        return _pairs(_converter(kind.item_field))
+    if pa.types.is_list(kind):
+        return _each(_converter(kind.value_field))
+    return _members({part.name: _converter(part) for part in kind}) if pa.types.is_struct(kind) else None
+
+
+def _json_text(value: Any) -> Any:
+    return None if value is None else canonical_bytes(value).decode()
+
+
+def _pairs(inner: Convert | None) -> Convert:
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return [{"key": key, "value": inner(value[key]) if inner else value[key]} for key in sorted(value)]
+
+    return convert
+
+
+def _each(inner: Convert | None) -> Convert | None:
+    if inner is None:
+        return None
+    return lambda value: [inner(item) for item in value] if isinstance(value, list) else value
+
+
+def _members(parts: dict[str, Convert | None]) -> Convert | None:
+    needed = [(name, part) for name, part in parts.items() if part is not None]
+    if not needed:
+        return None
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return value | {name: part(value[name]) for name, part in needed if name in value}
+
+    return convert
+
+
+def _wire(kind: pa.DataType) -> pa.DataType:
+    """The type that Arrow's JSON reader is asked for: everything may be missing, and maps are lists of pairs."""
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(part.name, _wire(part.type)) for part in kind])
+    if pa.types.is_map(kind):
+        return pa.list_(pa.struct([("key", pa.string()), ("value", _wire(kind.item_type))]))
+    return pa.list_(_wire(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def _dressed(array: pa.Array, place: pa.Field) -> pa.Array:
+    """The same values as an array of exactly this field's type, without a copy. Where nothing may be null, what is (in
+    objects that are not there) becomes any value: Parquet insists."""
+    kind = place.type
+    mask = array.is_null() if array.null_count and place.nullable else None
+    if pa.types.is_struct(kind):
+        parts = [_dressed(array.field(n), kind.field(n)) for n in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+    if pa.types.is_map(kind):
+        keys, items = array.values.field("key"), _dressed(array.values.field("value"), kind.item_field)
+        return pa.MapArray.from_arrays(array.offsets, keys, items, type=kind, mask=mask)
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(array.offsets, _dressed(array.values, kind.value_field), type=kind, mask=mask)
+    if array.null_count and not place.nullable:
+        return pa.Array.from_buffers(kind, len(array), [None, *array.buffers()[1:]], offset=array.offset)
+    return array
+
+
+# ---- columns to texts ---------------------------------------------------------------------------------------------
+
+
+Parts = list[str | pa.Array]
+"""Pieces of a text, to be joined row by row; what is the same for all rows is a plain string."""
+
+
+def _text(array: pa.Array, place: pa.Field) -> pa.Array:
+    """Null where `array` is null."""
+    text = _joined(*_parts(array, place))
+    return pc.if_else(array.is_valid(), text, pa.scalar(None, pa.string())) if array.null_count else text
+
+
+def _parts(array: pa.Array, place: pa.Field) -> Parts:
+    """Of values that are there. Objects bring the pieces of their members, so that all are joined at once."""
+    kind = place.type
+    if Mark.JSON.on(place):
+        return [array]
+    if pa.types.is_struct(kind):
+        return _struct_parts(array, kind)
+    if pa.types.is_map(kind):
+        items = _or_null(_text(array.items, kind.item_field))
+        return ["{", _listed(array, _joined('"', _escaped(array.keys), '":', items)), "}"]
+    if pa.types.is_list(kind):
+        return ["[", _listed(array, _or_null(_text(array.values, kind.value_field))), "]"]
+    if pa.types.is_string(kind):
+        return ['"', _escaped(array), '"']
+    return [_float_text(array, place) if pa.types.is_floating(kind) else array.cast(pa.string())]
+
+
+def _joined(*parts: str | pa.Array) -> pa.Array:
+    merged: Parts = []
+    for part in parts:
+        if isinstance(part, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += part
+        elif not (isinstance(part, str) and part == ""):
+            merged.append(part)
+    return merged[0] if len(merged) == 1 else pc.binary_join_element_wise(*merged, "")
+
+
+def _or_null(text: pa.Array) -> pa.Array:
+    return pc.fill_null(text, "null") if text.null_count else text
+
+
+def _struct_parts(array: pa.Array, kind: pa.DataType) -> Parts:
+    """Members in the order of their names, which is the canonical one. The first that is always there needs no comma;
+    those before it bring theirs behind them, the others before them."""
+    names = [_quoted(part.name) + ":" for part in kind]
+    members = [array.field(n) for n in range(kind.num_fields)]
+    optional = [member.null_count > 0 and Mark.MISSING.on(part) for member, part in zip(members, kind, strict=True)]
+    if all(optional):
+        texts = [
+            pc.fill_null(_joined(f",{name}", _text(member, part)), "")
+            for name, member, part in zip(names, members, kind, strict=True)
+        ]
+        return ["{", pc.ascii_ltrim(_joined(*texts), ","), "}"]
+    first = optional.index(False)
+    parts: Parts = ["{"]
+    for n, (name, member, part) in enumerate(zip(names, members, kind, strict=True)):
+        before, after = "," * (n > first) + name, "," * (n < first)
+        if optional[n]:
+            parts.append(pc.fill_null(_joined(before, _text(member, part), after), ""))
+        elif member.null_count:
+            parts += [before, _or_null(_text(member, part))]
+        else:
+            parts += [before, *_parts(member, part)]
+    return [*parts, "}"]
+
+
+def _listed(array: pa.Array, texts: pa.Array) -> pa.Array:
+    """The texts of the elements of a list or map, with commas between them; null where it is null."""
+    return pc.binary_join(pa.ListArray.from_arrays(array.offsets, texts), ",")
+
+
+def _float_text(array: pa.Array, place: pa.Field) -> pa.Array:
+    """As Python's ``repr``. Arrow's own text differs for whole numbers and for very large and very small ones."""
+    values = array.to_numpy(zero_copy_only=False)
+    size = np.abs(values)
+    whole, as_ints = np.floor(values) == values, Mark.WHOLE.on(place)
+    odd = ((size < 1e-4) & (size > 0)) | (size >= 1e9)
+    text = array.cast(pa.string())
+    if whole.any() and not as_ints:
+        text = pc.if_else(pa.array(whole), _joined(text, ".0"), text)
+    if odd.any():
+        spelt = [str(int(v)) if as_ints and v == v // 1 else repr(float(v)) for v in values[odd]]
+        text = pc.replace_with_mask(text, pa.array(odd), pa.array(spelt, pa.string()))
+    return text
+
+
+_SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+
+
+def _escaped(array: pa.Array) -> pa.Array:
+    """What JSON cannot say plainly inside a text, escaped as Python's json does; most columns hold nothing of it."""
+    data = array.buffers()[2]
+    if data is None:
+        return array
+    found = np.flatnonzero(np.bincount(np.frombuffer(data, np.uint8), minlength=256))
+    for byte in sorted({*found[found < 32].tolist(), *({34, 92} & set(found.tolist()))}, reverse=True):
+        escape = "\\" + chr(byte) if byte in (34, 92) else _SHORT.get(byte, f"\\u{byte:04x}")
+        array = pc.replace_substring(array, chr(byte), escape)
+    return array
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Split, Row, Draft (checked, not yet written) and Dataset (written)."""
+"""Split, Row, Line (a row as texts) and Dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import orjson
+
+from bakeoff.events.canonical import loads
 from bakeoff.task import Example
 
-SCHEMA_VERSION = "1"  # of the files; changes when the same rows would be written otherwise
+SCHEMA_VERSION = "2"  # of the files; changes when the same rows would be written otherwise
 
 
 class Split(StrEnum):
@@ -28,35 +31,52 @@ class Row:
     slice: int | None  # 1 to 4 in the test split, None elsewhere
     request_digest: str  # of example.request, as the log knows it
 
-    def logical(self) -> dict[str, Any]:
-        """What makes this row this row: JSON values, with the request by its digest."""
-        return {
-            "example_id": self.example.example_id,
-            "unit_id": self.example.unit_id,
-            "occurred_at": self.example.occurred_at,
-            "split": self.split.value,
-            "slice": self.slice,
-            "request_digest": self.request_digest,
-            "target": self.example.target,
-            "metadata": self.example.metadata,
-        }
 
+@dataclass(kw_only=True, slots=True)
+class Line:
+    """A `Row` as it is written: its three nested parts are canonical JSON texts, so that nobody has to make them
+    again for the digest, the file and the checks."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Draft:
-    """Rows that passed every check, ready to be written."""
+    example_id: str
+    unit_id: str
+    occurred_at: datetime  # UTC
+    split: Split
+    slice: int | None
+    request_digest: str
+    request: bytes
+    target: bytes
+    metadata: bytes
 
-    digest: str  # of the logical content
-    task: str
-    since: datetime  # UTC, inclusive
-    until: datetime  # UTC, exclusive
-    rows: tuple[Row, ...]  # by time, then example id
-    summary: Mapping[str, Any]  # see `build.summarise`
+    def logical(self) -> bytes:
+        """What makes this row this row: canonical JSON, with the request by its digest."""
+        return (
+            b'{"example_id":%b,"metadata":%b,"occurred_at":"%b","request_digest":"%b","slice":%b,"split":"%b",'
+            b'"target":%b,"unit_id":%b}'
+        ) % (
+            orjson.dumps(self.example_id),
+            self.metadata,
+            self.occurred_at.isoformat().encode(),
+            self.request_digest.encode(),
+            b"null" if self.slice is None else b"%d" % self.slice,
+            self.split.value.encode(),
+            self.target,
+            orjson.dumps(self.unit_id),
+        )
 
-    @property
-    def date(self) -> str:
-        """The end of the window, which names the folder."""
-        return self.until.date().isoformat()
+    def row(self) -> Row:
+        return Row(
+            example=Example(
+                example_id=self.example_id,
+                unit_id=self.unit_id,
+                occurred_at=self.occurred_at,
+                request=loads(self.request),
+                target=loads(self.target),
+                metadata=loads(self.metadata),
+            ),
+            split=self.split,
+            slice=self.slice,
+            request_digest=self.request_digest,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +91,11 @@ class Dataset:
     rows: int
     splits: Mapping[str, int]  # rows by split
     summary: Mapping[str, Any]  # counts, versions, notes: what dataset_summary.md says
+
+    @property
+    def rows_digest(self) -> str | None:
+        """Of the rows alone: the same rows seen through another window have the same. None for old datasets."""
+        return self.summary.get("rows_digest")
 
     @property
     def version(self) -> str:

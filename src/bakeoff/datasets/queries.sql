@@ -16,3 +16,7 @@ select * from datasets where task = :task order by window_until desc, created_at
 
 -- name: all_datasets(task)
 select * from datasets where cast(:task as text) is null or task = :task order by window_until, created_at, digest;
+
+-- name: lock(task)
+-- One build of a task at a time, until the transaction ends: a later one then sees what the earlier one made.
+select pg_advisory_xact_lock(hashtextextended('bakeoff dataset ' || :task, 0));

@@ -43,6 +43,11 @@ def insert(conn: Conn, dataset: Dataset, *, mlflow_run_id: str | None, created_a
     return recorded
 
 
+def lock(conn: Conn, task: str) -> None:
+    """Waits until nobody else builds a dataset of `task`; nobody else can until the transaction ends."""
+    list(queries.lock(conn, task=task))
+
+
 def by_digest(conn: Conn, digest: str) -> Dataset | None:
     return _dataset(queries.by_digest(conn, digest=digest))
 

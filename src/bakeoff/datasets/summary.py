@@ -1,123 +1,117 @@
-"""schema.json and dataset_summary.md: what a dataset holds, for machines and for people."""
+"""What people want to know about a dataset first, as numbers; also the row's `summary` in the database.
 
-from collections.abc import Iterator, Mapping
+Read off the file that is about to become visible: counts over all rows, in batches of a few columns, and what needs
+whole rows on a sample."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from bakeoff.datasets.build import PROVENANCE
-from bakeoff.datasets.model import SCHEMA_VERSION, Draft
+from bakeoff.datasets import counts, reads, views
+from bakeoff.datasets.build import versions
+from bakeoff.datasets.model import Row, Split
+from bakeoff.datasets.profile import profile
+from bakeoff.datasets.report import markdown as markdown
+from bakeoff.datasets.sample import sample
+from bakeoff.datasets.schema import schema_json as schema_json
+from bakeoff.datasets.schema import undocumented
+from bakeoff.task import Task
 
-MEANING: Mapping[str, str] = {
-    "example_id": "decision id of the episode's first decision",
-    "unit_id": "who is randomised and clustered; never in two splits",
-    "occurred_at": "time of the first decision, UTC",
-    "split": "train, validation (tuning, early stopping, eval scores) or test (the gate only)",
-    "slice": "sealed part of the test split, 1 to 4; null elsewhere",
-    "request_digest": "sha256 of the request's canonical JSON, as in the log",
-    "request": "the whole context that the policy decided on, as it was stored",
-    "target": "what people kept",
-    "metadata": "where the row comes from, and features to slice results by",
-    **{f"metadata.{name}": meaning for name, meaning in PROVENANCE.items()},
-    "request_json": "canonical JSON where the nested request is not exact; preferred when present",
-    "target_json": "canonical JSON where the nested target is not exact; preferred when present",
-    "metadata_json": "canonical JSON where the nested metadata are not exact; preferred when present",
-}
+CHECKS = (
+    "enough rows in every split",
+    "no example twice",
+    "every row inside the window",
+    "no unit in two splits",
+    "every request as the log stored it",
+    "every field that the prompt reads is there",
+    "no target in the request",
+)
+"""What a dataset has passed before it is written; see `datasets.check` and `datasets.reads`."""
+SAMPLED = 1_000  # train rows that are looked at as a whole
+WATCHED = 25  # of these, rows whose reading is watched
+VALUES = 20  # of a class balance; the others are counted together
 
 
-def schema_json(schema: pa.Schema, draft: Draft) -> dict[str, Any]:
-    """Field names, types, nullability, meaning; and the dataset that the file belongs to."""
+def summarise(
+    task: Task, file: pq.ParquetFile, *, excluded: Mapping[str, int], trained: Collection[str]
+) -> dict[str, Any]:
+    """JSON values, the same for the same file. `excluded`: episodes left out, by reason; `trained`: ids of policy
+    versions whose model we trained."""
+    counted, described = counts.groups(file), profile(file)
     return {
-        "task": draft.task,
-        "schema_version": SCHEMA_VERSION,
-        "fields": [part for field in schema for part in _described(field, "")],
-        "dataset": {
-            "digest": draft.digest,
-            "task": draft.task,
-            "since": draft.since.isoformat(),
-            "until": draft.until.isoformat(),
-            "rows": len(draft.rows),
-            "splits": draft.summary["splits"],
-            "summary": draft.summary,
+        "title": str(getattr(task, "title", task.name)),
+        **versions(task),
+        "rows": described["rows"],
+        "units": described["units"],
+        "splits": {split.value: _in_split(counted, split) for split in Split},
+        "units_by_split": {split.value: described["units_by_split"].get(split.value, 0) for split in Split},
+        "slices": counts.by(counted, lambda group: group.slice),
+        "proposed_by": counts.by(counted, lambda group: group.proposed_by),
+        "origin": counts.by(counted, lambda group: group.origin),
+        "fell_back": counts.rows(counted, lambda group: group.fell_back),
+        "targets": _targets(file.schema_arrow),
+        "excluded": {reason: count for reason, count in sorted(excluded.items()) if count},
+        "first_to_last": counts.first_to_last(file),
+        "neutral": counts.neutral(counted),
+        "self_generated": self_generated(counted, trained),
+        "outside_options": counts.total(file, "outside_options"),
+        **_of_sample(task, sample(file, split=Split.TRAIN, most=SAMPLED)),
+        "undocumented": undocumented(file.schema_arrow, task),
+        "checks": list(CHECKS),
+        "profile": described,
+    }
+
+
+def self_generated(counted: counts.Groups, trained: Collection[str]) -> dict[str, Any]:
+    """Rows whose plan began as the answer of a model that we trained. A model that learns from too many of them learns
+    from itself (Shumailov et al. 2024, Nature 631); what people built without a proposal is their own."""
+    own = counts.rows(counted, lambda group: group.proposed_by in trained and not group.unaided)
+    return {"rows": own, "share": own / max(sum(counted.values()), 1)}
+
+
+def class_balance(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+    """How often each value is the right one in the supervised view of `rows` (a sample), as shares of all labels, and
+    the share of the answer's places that carry no loss: None where the schema does not list its places."""
+    found = [view for view in (views.sft(task, row) for row in rows) if view is not None]
+    values = Counter(value for view in found for value in view.labels.values())
+    labels, places = values.total(), sum(len(view.schema.get("properties", ())) for view in found)
+    ranked = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {
+        "sample": len(rows),
+        "rows": len(found),
+        "labels": labels,
+        "values": {str(json.loads(value)): count / labels for value, count in ranked[:VALUES]},
+        "other_values": sum(count for _, count in ranked[VALUES:]) / max(labels, 1),
+        "unsupervised": 1 - labels / places if places else None,
+    }
+
+
+def _of_sample(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+    learnt = list(views.learnable(rows))
+    balance = class_balance(task, learnt)
+    costs = [found.cost for found in views.edit_costs(task, learnt)]
+    return {
+        "class_balance": balance,
+        "views": {
+            "sample": len(learnt),
+            "supervised": balance["rows"],
+            "preferences": sum(task.preference(row.example) is not None for row in learnt),
+            "edit_costs": len(costs),
+            "mean_edit_cost": fmean(costs) if costs else None,
         },
+        "unread": list(reads.unused(task, learnt[:WATCHED])),
     }
 
 
-def _described(field: pa.Field, prefix: str) -> Iterator[dict[str, Any]]:
-    """One entry a field, nested ones by their dotted path; ``[]`` stands for the elements of a list."""
-    path = prefix + field.name
-    yield {
-        "name": path,
-        "type": _type_name(field.type),
-        "nullable": field.nullable,
-        "meaning": MEANING.get(path, ""),
-    }
-    inner, path = field.type, path + "."
-    while pa.types.is_list(inner):
-        inner, path = inner.value_type, path.removesuffix(".") + "[]."
-    if pa.types.is_struct(inner):
-        for part in inner:
-            yield from _described(part, path)
+def _in_split(counted: counts.Groups, split: Split) -> int:
+    return counts.rows(counted, lambda group: group.split == split)
 
 
-def _type_name(kind: pa.DataType) -> str:
-    if pa.types.is_struct(kind):
-        return "struct"
-    if pa.types.is_list(kind):
-        return f"list<{_type_name(kind.value_type)}>"
-    if pa.types.is_map(kind):
-        return f"map<string, {_type_name(kind.item_type)}>"
-    return str(kind)
-
-
-def markdown(draft: Draft, schema: pa.Schema) -> str:
-    """dataset_summary.md: rows, fields, tasks, targets, notes; then the counts behind them."""
-    about = draft.summary
-    return "\n".join(
-        [
-            f"# Dataset {draft.task} / {draft.date}",
-            "",
-            f"- **Rows**: {about['rows']:,} of {about['units']:,} units",
-            f"- **Fields**: {', '.join(f'`{field.name}`' for field in schema)} (each in `schema.json`)",
-            f"- **Tasks**: {about['title']}",
-            f"- **Targets**: {', '.join(about['targets'])}",
-            *_notes(draft),
-            "",
-            *_table("Splits (by hash of the unit)", ("split", "rows", "units"), _splits(about)),
-            *_table(
-                "Who proposed what people reacted to",
-                ("policy version", "rows"),
-                about["proposed_by"].items(),
-            ),
-            *_table("Origin", ("origin", "rows"), about["origin"].items()),
-            *_table("Left out", ("reason", "episodes"), about["excluded"].items()),
-        ]
-    )
-
-
-def _notes(draft: Draft) -> list[str]:
-    about = draft.summary
-    versions = ", ".join(f"{name.removesuffix('_version')} {about[name]}" for name in _VERSIONS)
-    return [
-        "- **Notes**:",
-        f"  - window: first decisions from {draft.since.isoformat()} to before {draft.until.isoformat()}",
-        f"  - content digest `{draft.digest}`",
-        f"  - versions: {versions}",
-        f"  - answered by a fallback: {about['fell_back']:,} rows (`metadata.fell_back`)",
-    ]
-
-
-_VERSIONS = ("schema_version", "request_version", "prompt_version")
-
-
-def _splits(about: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    for name, rows in about["splits"].items():
-        yield name, rows, about["units_by_split"][name]
-
-
-def _table(title: str, head: tuple[str, ...], lines: Any) -> list[str]:
-    body = [" | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in line) for line in lines]
-    if not body:
-        return []
-    rule = " | ".join("---" for _ in head)
-    return [f"## {title}", "", *(f"| {line} |" for line in (" | ".join(head), rule, *body)), ""]
+def _targets(schema: pa.Schema) -> list[str]:
+    kind = schema.field("target").type
+    return sorted(part.name for part in kind) if pa.types.is_struct(kind) else []

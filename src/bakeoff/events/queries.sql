@@ -27,24 +27,31 @@ select * from events where event_id = :event_id;
 select e.*, r.body as request from events e join requests r on r.digest = e.request_digest
 where e.decision_id = :decision_id and e.role = 'decision';
 
--- name: decisions(task, since, until, experiment_id)
--- Decisions of a task in a window, the decisions of a need side by side, with their requests.
-select e.*, r.body as request
-from events e join requests r on r.digest = e.request_digest
-where e.role = 'decision' and e.task = :task and e.occurred_at >= :since and e.occurred_at < :until
-  and (:experiment_id::uuid is null or e.experiment_id = :experiment_id::uuid)
-order by e.unit_id, e.need_id, e.occurred_at, e.event_id;
+-- name: needs(task, since, until, experiment_id)
+-- Each need with decisions in a window: the request of its first decision as the text that was digested, and its
+-- decisions with the outcomes known by `until`, oldest first, as arrays of values (see `_told`). In canonical order.
+with needs as (
+    select unit_id, need_id, min(occurred_at) as began_at,
+           array_agg(decision_id order by occurred_at, event_id) as decisions,
+           (array_agg(request_digest order by occurred_at, event_id))[1] as request_digest
+    from events
+    where role = 'decision' and task = :task and occurred_at >= :since and occurred_at < :until
+      and (:experiment_id::uuid is null or experiment_id = :experiment_id::uuid)
+    group by unit_id, need_id
+)
+select n.unit_id, n.need_id, n.request_digest, r.body, (
+    select json_agg(json_build_array(
+        e.event_id, e.event_type, e.role, e.decision_id, e.experiment_id, e.variant_id, e.policy_version_id,
+        e.served_policy_version_id, e.occurred_at, e.origin, e.assignment_probability, e.action_propensity, e.payload
+    ) order by e.occurred_at, e.event_id)
+    from events e
+    where e.decision_id = any (n.decisions) and e.task = :task and e.unit_id = n.unit_id and e.occurred_at < :until
+) as told
+from needs n join requests r on r.digest = n.request_digest
+order by n.began_at, n.decisions[1];
 
--- name: outcomes(task, since, until, experiment_id)
--- Outcomes known by `until` of the decisions in a window. One that came before its decision with another context
--- was not made of it.
-select o.*
-from events o join events d on d.decision_id = o.decision_id and d.role = 'decision'
-    and (d.variant_id, d.unit_id, d.task) = (o.variant_id, o.unit_id, o.task)
-where o.role <> 'decision' and d.task = :task and d.occurred_at >= :since and d.occurred_at < :until
-  and o.occurred_at < :until
-  and (:experiment_id::uuid is null or d.experiment_id = :experiment_id::uuid)
-order by o.decision_id, o.occurred_at, o.event_id;
+-- name: count_decisions(task, since, until)$
+select count(*) from events where role = 'decision' and task = :task and occurred_at >= :since and occurred_at < :until;
 
 -- name: outcomes_of(decision_id)
 select * from events where decision_id = :decision_id and role <> 'decision' order by occurred_at, event_id;

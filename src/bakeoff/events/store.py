@@ -1,10 +1,8 @@
 """The log in PostgreSQL. The caller owns the transaction: a product can write its plan and our event atomically."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ from psycopg import Connection
 from psycopg.types.json import Json, Jsonb
 
 from bakeoff.errors import UsageError
-from bakeoff.events.model import Decision, Outcome
-from bakeoff.fingerprint import canonical_json, digest
+from bakeoff.events.canonical import loads
+from bakeoff.events.model import SKEW, Decision, Outcome, check_future
+from bakeoff.fingerprint import canonical_json, digest_bytes
 from bakeoff.task import Episode, LoggedEvent, Role
 
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
@@ -23,15 +22,18 @@ Conn = Connection[dict[str, Any]]
 
 def append_decision(conn: Conn, decision: Decision, *, received_at: datetime) -> bool:
     """Appends a decision with its request; False where this decision is in the log already (a retry that lost
-    the race: the stored answer counts)."""
+    the race: the stored answer counts). Raises UsageError for a decision from the future."""
+    check_future(decision.occurred_at, received_at=received_at)
+    body = canonical_json(decision.request)
+    request_digest = digest_bytes(body.encode())
     inserted = queries.insert_decision(
         conn,
         **_columns(decision, received_at),
-        content_digest=digest(decision.payload),
+        content_digest=decision.content_digest(request_digest),
         need_id=decision.need_id,
-        request_digest=digest(decision.request),
+        request_digest=request_digest,
         request_version=decision.request_version,
-        body=Json(decision.request, dumps=canonical_json),
+        body=Json(body, dumps=str),
         served_policy_version_id=decision.served_policy_version_id,
         assignment_probability=decision.assignment_probability,
         action_propensity=decision.action_propensity,
@@ -41,10 +43,12 @@ def append_decision(conn: Conn, decision: Decision, *, received_at: datetime) ->
 
 def append_outcome(conn: Conn, outcome: Outcome, *, received_at: datetime) -> bool:
     """Appends an outcome; False where the same event is there already. Raises UsageError where the id is taken
-    by other content, or where the context is not that of the decision."""
+    by other content, where the context is not that of the decision, or where its time cannot be."""
+    check_future(outcome.occurred_at, received_at=received_at)
     decision = queries.decision_by_id(conn, decision_id=outcome.context.decision_id)
     if decision is not None:
         _same_context(decision, outcome)
+        _not_before(decision, outcome)
     inserted = queries.insert_outcome(
         conn,
         **_columns(outcome, received_at),
@@ -52,14 +56,19 @@ def append_outcome(conn: Conn, outcome: Outcome, *, received_at: datetime) -> bo
         role=outcome.role.value,
     )
     if not inserted:
-        stored = queries.event_by_id(conn, event_id=outcome.event_id)
-        if stored["content_digest"] != outcome.content_digest:
-            raise UsageError(
-                f"event {outcome.event_id} exists with other content ({stored['event_type']} "
-                f"{stored['content_digest']}, now {outcome.event_type} {outcome.content_digest})",
-                cure="give each event an id of its own; a correction is a new event",
-            )
+        check_same(conn, outcome.event_id, outcome.event_type, outcome.content_digest)
     return bool(inserted)
+
+
+def check_same(conn: Conn, event_id: str, event_type: str, content_digest: str) -> None:
+    """Raises UsageError where the event with this id has other content."""
+    stored = queries.event_by_id(conn, event_id=event_id)
+    if stored is None or stored["content_digest"] != content_digest:
+        is_there = f"{stored['event_type']} {stored['content_digest']}" if stored else "as another decision"
+        raise UsageError(
+            f"event {event_id} exists with other content ({is_there}, now {event_type} {content_digest})",
+            cure="give each event an id of its own; a correction is a new event",
+        )
 
 
 def find_decision(conn: Conn, decision_id: str) -> dict[str, Any] | None:
@@ -75,24 +84,73 @@ def outcomes_of(conn: Conn, decision_id: str) -> list[dict[str, Any]]:
 def episodes(
     conn: Conn, task: str, *, since: datetime, until: datetime, experiment_id: str | None = None
 ) -> Iterator[Episode]:
-    """Needs whose decisions lie in [since, until), with what was known of them before `until`; ordered by unit
-    and need. `experiment_id` limits them to one experiment."""
+    """Needs whose decisions lie in [since, until), with what was known of them before `until`; by the time of their
+    first decision, then its id. `experiment_id` limits them to one experiment.
+
+    A stream: while it is read, the connection does nothing else."""
+    for episode, _ in stored_episodes(conn, task, since=since, until=until, experiment_id=experiment_id):
+        yield episode
+
+
+def stored_episodes(
+    conn: Conn, task: str, *, since: datetime, until: datetime, experiment_id: str | None = None
+) -> Iterator[tuple[Episode, bytes]]:
+    """`episodes`, each with the text of its request as it was digested.
+
+    By COPY, so that the server goes on working while we do; in a savepoint, so that a reader may stop early."""
     window = {"task": task, "since": since, "until": until, "experiment_id": experiment_id}
-    known: defaultdict[str, list[LoggedEvent]] = defaultdict(list)
-    for row in queries.outcomes(conn, **window):
-        known[str(row["decision_id"])].append(_logged(row))
-    rows: Iterable[dict[str, Any]] = queries.decisions(conn, **window)
-    for (unit_id, need_id), group in groupby(rows, key=lambda row: (row["unit_id"], row["need_id"])):
-        decisions = sorted(group, key=lambda row: (row["occurred_at"], str(row["event_id"])))
-        outcomes = [event for row in decisions for event in known[str(row["decision_id"])]]
-        yield Episode(
-            need_id=need_id,
-            unit_id=unit_id,
-            request=decisions[0]["request"],
-            request_digest=decisions[0]["request_digest"],
-            decisions=tuple(_logged(row) for row in decisions),
-            outcomes=tuple(sorted(outcomes, key=lambda event: (event.occurred_at, event.event_id))),
-        )
+    query = f"copy ({queries.needs.sql.rstrip(';')}) to stdout (format binary)"
+    with conn.transaction(), conn.cursor() as cursor, cursor.copy(query, window) as copy:
+        copy.set_types(("text", "text", "text", "bytea", "bytea"))
+        for unit_id, need_id, request_digest, body, told in copy.rows():
+            yield _episode(unit_id, need_id, request_digest, body, loads(told)), body
+
+
+def count_decisions(conn: Conn, task: str, *, since: datetime, until: datetime) -> int:
+    """In [since, until)."""
+    return int(queries.count_decisions(conn, task=task, since=since, until=until))
+
+
+def _episode(unit_id: str, need_id: str, request_digest: str, body: bytes, told: list[list[Any]]) -> Episode:
+    known = [_told(unit_id, *values) for values in told]
+    decisions = tuple(event for event in known if event.role is Role.DECISION)
+    variants = {event.decision_id: event.variant_id for event in decisions}
+    return Episode(
+        need_id=need_id,
+        unit_id=unit_id,
+        request=loads(body),
+        request_digest=request_digest,
+        decisions=decisions,
+        outcomes=tuple(
+            event
+            for event in known
+            if event.role is not Role.DECISION and variants[event.decision_id] == event.variant_id
+        ),
+    )
+
+
+_ROLES = {role.value: role for role in Role}
+
+
+def _told(unit_id: str, event_id: str, event_type: str, role: str, *more: Any) -> LoggedEvent:
+    """One event as the query `needs` writes it."""
+    decision_id, experiment_id, variant_id, assigned, served, occurred_at, origin, probability, propensity, said = more
+    return LoggedEvent(
+        event_id=event_id,
+        event_type=event_type,
+        role=_ROLES[role],
+        unit_id=unit_id,
+        decision_id=decision_id,
+        occurred_at=datetime.fromisoformat(occurred_at).astimezone(UTC),
+        experiment_id=experiment_id,
+        variant_id=variant_id,
+        policy_version_id=assigned,
+        served_policy_version_id=served,
+        payload=said,
+        origin=origin,
+        assignment_probability=probability,
+        action_propensity=propensity,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +190,15 @@ def _same_context(decision: Mapping[str, Any], outcome: Outcome) -> None:
                 f"was made with {decision[name]}",
                 cure="send back the `context` that decide returned for this decision",
             )
+
+
+def _not_before(decision: Mapping[str, Any], outcome: Outcome) -> None:
+    if decision["occurred_at"] - outcome.occurred_at > SKEW:
+        raise UsageError(
+            f"event {outcome.event_id} says it happened at {outcome.occurred_at.isoformat()}, before its decision "
+            f"{outcome.context.decision_id}, made at {decision['occurred_at'].isoformat()}",
+            cure=f"clocks may differ by {SKEW.seconds // 60} minutes; set the clock of the machine that sent it",
+        )
 
 
 def _logged(row: Mapping[str, Any]) -> LoggedEvent:

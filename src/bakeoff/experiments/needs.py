@@ -1,6 +1,6 @@
 """Episodes of a test -> one row per need and arm: the task's outcome metrics and those that every decision has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -61,6 +61,12 @@ def arms(exposures: Iterable[Exposure], variants: Iterable[Variant]) -> dict[str
 def exposed(placed: Mapping[str, Placed]) -> dict[str, frozenset[str]]:
     """Arm -> units that met it."""
     return {arm: frozenset(unit for unit, place in placed.items() if place.arm == arm) for arm in ARMS}
+
+
+def live(episodes: Iterable[Episode]) -> Iterator[Episode]:
+    """Without imported history: a test is judged by what it did to people itself. An episode goes by its first
+    decision, as a need does."""
+    return (episode for episode in episodes if episode.decision.origin == "live")
 
 
 def outcomes(

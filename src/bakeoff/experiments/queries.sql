@@ -32,7 +32,7 @@ select * from experiments where policy_id = :policy_id and kind = 'test' and sta
 select * from experiments where policy_id = :policy_id and kind = 'test' order by created_at, experiment_id;
 
 -- name: variants(experiment_id)
-select * from variants where experiment_id = :experiment_id order by name;
+select * from variants where experiment_id = :experiment_id order by name collate "C";
 
 -- name: phases(experiment_id)
 select * from phases where experiment_id = :experiment_id order by number;
@@ -60,7 +60,7 @@ on conflict (experiment_id, unit_id) do nothing;
 select * from exposures where experiment_id = :experiment_id and unit_id = :unit_id;
 
 -- name: exposures(experiment_id)
-select * from exposures where experiment_id = :experiment_id order by unit_id;
+select * from exposures where experiment_id = :experiment_id order by unit_id collate "C";
 
 -- name: insert_snapshot(snapshot_id, experiment_id, phase_number, verdict, reason, analysis, taken_at)!
 insert into monitor_snapshots (snapshot_id, experiment_id, phase_number, verdict, reason, analysis, taken_at)

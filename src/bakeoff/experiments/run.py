@@ -72,9 +72,8 @@ def look(conn: store.Conn, task: Task, experiment: Experiment, now: datetime) ->
     since = (experiment.started_at or now) - timedelta(seconds=1)
     phases = [phase for phase in store.phases(conn, ident) if phase.began_at <= now]
     arms = needs.arms(store.exposures(conn, ident), store.variants(conn, ident))
-    outcomes = needs.outcomes(
-        task, events.episodes(conn, task.name, since=since, until=now, experiment_id=ident), arms=arms, now=now
-    )
+    logged = events.episodes(conn, task.name, since=since, until=now, experiment_id=ident)
+    outcomes = needs.outcomes(task, needs.live(logged), arms=arms, now=now)
     analysis = analyze(spec, needs.metrics(task), outcomes, looked_at=now, exposed=needs.exposed(arms))
     return phases[-1], analysis, advise(spec, phases[-1], analysis, now, started_at=experiment.started_at)
 

@@ -134,11 +134,19 @@ def default_experiment(conn: Conn, policy_id: str) -> Experiment:
 
 
 def open_default(
-    conn: Conn, *, policy_id: str, incumbent: str, explorer: str | None, explorer_bp: int, now: datetime
+    conn: Conn,
+    *,
+    policy_id: str,
+    incumbent: str,
+    explorer: str | None,
+    explorer_bp: int,
+    now: datetime,
+    began_at: datetime | None = None,
 ) -> Experiment:
     """The policy's default experiment, with its first phase; the one that is there where there is one.
 
-    `incumbent` and `explorer` are policy version ids; `explorer_bp` is the explorer's share of decisions."""
+    `incumbent` and `explorer` are policy version ids; `explorer_bp` is the explorer's share of decisions. `began_at`
+    is for what served before bakeoff came (default: `now`); the database refuses it for anything else."""
     experiment = insert_experiment(conn, policy_id=policy_id, kind="default", name="default", spec=None, now=now)
     ident = experiment.experiment_id
     control = insert_variant(conn, experiment_id=ident, name="incumbent", role="incumbent", policy_version_id=incumbent)
@@ -155,9 +163,9 @@ def open_default(
             control=control,
             treated_bp=explorer_bp,
             snapshot_id=None,
-            now=now,
+            now=began_at or now,
         )
-        set_running(conn, ident, now=now)
+        set_running(conn, ident, now=began_at or now)
     return find_experiment(conn, ident)
 
 

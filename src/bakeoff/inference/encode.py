@@ -121,7 +121,8 @@ class Encoder:
         self._answers.encode_special_tokens = True  # a recipe called '<|im_end|>' is text, not the end of a turn
         self._guide = llguidance.hf.from_tokenizer(tokenizer)
         self._grammar = lru_cache(maxsize=64)(self._compile)
-        self._adds_system = _adds_system_prompt(tokenizer)
+        self._hears_system = _hears_system(tokenizer)
+        self._adds_system = self._hears_system and _adds_system_prompt(tokenizer)
         self._control = sorted(token.content for token in tokenizer.added_tokens_decoder.values())
 
     @classmethod
@@ -153,8 +154,11 @@ class Encoder:
     def prompt_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """The chat template's ids, ending where the assistant begins to speak.
 
-        A template that would slip in a system prompt of its own gets an empty one instead."""
+        A template that would slip in a system prompt of its own gets an empty one instead; for one that knows no
+        system role (Gemma) the system message goes before the first user's words, a blank line between them."""
         turns = [{"role": m.role, "content": self._harmless(m.content)} for m in messages]
+        if not self._hears_system:
+            turns = _without_system(turns)
         if self._adds_system and turns[0]["role"] != "system":
             turns.insert(0, {"role": "system", "content": ""})
         text = _render(self.tokenizer, turns)
@@ -276,13 +280,35 @@ def _render(tokenizer: Any, turns: Sequence[Mapping[str, str]]) -> str:
     )
 
 
-def _adds_system_prompt(tokenizer: Any) -> bool:
-    """Does the template say more without a system message than with an empty one?"""
+def _hears_system(tokenizer: Any) -> bool:
+    """Does a system message reach the prompt? Some templates raise for one, others pass over it in silence."""
     from jinja2 import TemplateError
 
-    user = {"role": "user", "content": "x"}
+    said = "Zebra 7"
     try:
-        with_empty = _render(tokenizer, [{"role": "system", "content": ""}, user])
+        text = _render(tokenizer, [{"role": "system", "content": said}, {"role": "user", "content": "x"}])
     except TemplateError:
         return False
+    return said in text
+
+
+def _without_system(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """System messages at the beginning, put before the words of the first user. Raises UsageError without a user."""
+    said = [turn["content"] for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if not said:
+        return others
+    if not others or others[0]["role"] != "user":
+        raise UsageError(
+            "this model's chat template has no system role, and no user speaks first",
+            cure="let Task.render give a user message after the system message",
+        )
+    first = {"role": "user", "content": "\n\n".join([*said, others[0]["content"]])}
+    return [first, *others[1:]]
+
+
+def _adds_system_prompt(tokenizer: Any) -> bool:
+    """Does the template say more without a system message than with an empty one?"""
+    user = {"role": "user", "content": "x"}
+    with_empty = _render(tokenizer, [{"role": "system", "content": ""}, user])
     return len(_render(tokenizer, [user])) > len(with_empty)

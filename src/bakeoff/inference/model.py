@@ -56,13 +56,13 @@ class PolicySpec:
     """Model or function + prompt + decoding + engine. Another serving engine is another spec."""
 
     task: str
-    engine: Literal["transformers", "python", "logged"]
-    prompt_version: str  # of the task
+    engine: Literal["transformers", "python", "logged"]  # 'logged': the application itself, which only the log knows
+    prompt_version: str  # of the task; '-' for engine 'logged'
     model: ModelRef | None = None  # for engine 'transformers'
     dtype: Literal["float32", "bfloat16"] | None = None  # for engine 'transformers'
     decoding: Decoding | None = None  # for engine 'transformers'
     function: str | None = None  # for engine 'python': 'package.module:name'
-    function_version: str | None = None  # declared by whoever changes the function
+    function_version: str | None = None  # declared by whoever changes the function; for 'logged' the name it has
     seed: int = 0  # for randomised python policies
     price: Price = Price()
 
@@ -90,6 +90,19 @@ class PolicyAnswer:
     @property
     def repaired(self) -> bool:
         return self.answer is not None and self.answer != self.parsed
+
+
+def external_spec(task: str, name: str) -> PolicySpec:
+    """What the application did before bakeoff came, or does without it. `name` tells two of them apart."""
+    return PolicySpec(task=task, engine="logged", prompt_version="-", function_version=name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What an application answered by itself."""
+
+    answer: Answer
+    latency_s: float = 0.0  # wall-clock seconds, where it is known
 
 
 class Engine(Protocol):

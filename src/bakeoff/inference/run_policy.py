@@ -5,20 +5,33 @@ from dataclasses import replace
 
 from bakeoff.errors import UsageError
 from bakeoff.fingerprint import as_stored, canonical_json
-from bakeoff.inference.model import Decoding, Engine, PolicyAnswer, PolicySpec
+from bakeoff.inference.model import Decoding, Engine, PolicyAnswer, PolicySpec, Recorded
 from bakeoff.inference.python_policy import load_function
 from bakeoff.task import Answer, Completion, ParseError, Request, Task, Violation
 
+UNRECORDED = "unrecorded"
+"""Rule of the violation that says: the application's own answer to this request is not in the log."""
+
 
 def run_policy(
-    task: Task, spec: PolicySpec, request: Request, *, engine: Engine | None, deadline_s: float | None = None
+    task: Task,
+    spec: PolicySpec,
+    request: Request,
+    *,
+    engine: Engine | None,
+    deadline_s: float | None = None,
+    recorded: Recorded | None = None,
 ) -> PolicyAnswer:
-    """Answers `request` as `spec` says. `engine` is needed for engine kind 'transformers' only.
+    """Answers `request` as `spec` says. `engine` is needed for engine kind 'transformers' only, `recorded` for kind
+    'logged': what the application answered to this request. Where nothing is recorded nothing is known: no answer,
+    with the violation 'unrecorded'.
 
     `deadline_s` is wall-clock seconds for the engine. Raises TimeoutError past it, UsageError where the spec
     cannot be run; an answer that cannot be read is no error but the violation 'unparseable'."""
     if spec.engine == "python":
         return _run_python(task, spec, request)
+    if spec.engine == "logged":
+        return _read_log(task, spec, request, recorded)
     if spec.engine != "transformers" or engine is None:
         raise UsageError(f"engine {spec.engine!r} needs an engine to run; python policies do not")
     completion = engine.complete(
@@ -42,6 +55,16 @@ def _run_python(task: Task, spec: PolicySpec, request: Request) -> PolicyAnswer:
     result = load_function(spec.function or "")(request, seed=spec.seed)
     completion = Completion(text=canonical_json(result.answer), latency_s=time.perf_counter() - started)
     return _validated(task, spec, request, completion, as_stored(result.answer), result.action_propensity)
+
+
+def _read_log(task: Task, spec: PolicySpec, request: Request, recorded: Recorded | None) -> PolicyAnswer:
+    """People saw the answer as it was: its violations are counted, nothing is repaired afterwards."""
+    if recorded is None:
+        missing = Violation(rule=UNRECORDED, where=None, detail="the log has no answer of the application to this")
+        return _answer(spec, Completion(text=""), None, (missing,), None, None)
+    parsed = as_stored(recorded.answer)
+    completion = Completion(text=canonical_json(parsed), latency_s=recorded.latency_s)
+    return _answer(spec, completion, parsed, tuple(task.violations(request, parsed)), parsed, None)
 
 
 def _validated(

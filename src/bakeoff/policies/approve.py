@@ -1,6 +1,7 @@
 """Who may get traffic: a signature on evidence, or an adoption with a reason."""
 
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bakeoff.errors import Refused, UsageError
@@ -32,11 +33,32 @@ def approve(
     return _approval(version, "signed", report_digest, signed_by, note, now, now + VALID_FOR)
 
 
-def adopt(version: PolicyVersion, *, signed_by: str, reason: str, now: datetime) -> Approval:
-    """For what a policy starts from: it serves already, so there is nothing to compare it with."""
+def adopt(
+    version: PolicyVersion, *, signed_by: str, reason: str, now: datetime, covers_from: datetime | None = None
+) -> Approval:
+    """For what a policy starts from: it serves already, so there is nothing to compare it with.
+
+    The signature is of `now`. `covers_from` is for the application itself (engine 'logged'), which answered before
+    bakeoff came: from when on it did."""
     if version.status not in ("registered", "production"):
         raise Refused(f"{version.name} is {version.status}; only a registered version can be adopted")
-    return _approval(version, "adopted", None, signed_by, reason, now, None)
+    if covers_from is not None and not version.is_external:
+        raise UsageError(
+            f"{version.name} is answered by bakeoff, so it did not serve before it was adopted",
+            cure="adopt it from now on, or the application itself: bakeoff policy adopt --external --since DAY",
+        )
+    if covers_from is not None:
+        check_past(covers_from, now)
+    return replace(_approval(version, "adopted", None, signed_by, reason, now, None), covers_from=covers_from)
+
+
+def check_past(since: datetime, now: datetime) -> None:
+    """Raises UsageError for a moment in the future: nobody has answered there."""
+    if since > now:
+        raise UsageError(
+            f"{since.isoformat()} lies in the future",
+            cure="give the day since which the application has answered like that, for instance --since 2024-01-01",
+        )
 
 
 def _approval(

@@ -38,6 +38,18 @@ class PolicyVersion:
         """As people type it: ``planner_policy/3``."""
         return f"{self.policy_id}/{self.version}"
 
+    @property
+    def is_external(self) -> bool:
+        """Whether the application itself answers for it: what it did before bakeoff came."""
+        return self.spec.engine == "logged"
+
+    @property
+    def what(self) -> str | None:
+        """What answers, in a few words."""
+        if self.is_external:
+            return f"the application itself ({self.spec.function_version})"
+        return self.spec.function or (self.spec.model.base if self.spec.model else None)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
@@ -61,3 +73,4 @@ class Approval:
     note: str
     signed_at: datetime
     expires_at: datetime | None
+    covers_from: datetime | None = None  # of what was there before bakeoff: it served from this moment on

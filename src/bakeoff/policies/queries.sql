@@ -9,7 +9,7 @@ select * from policies where policy_id = :policy_id for update;
 select * from policies where policy_id = :policy_id;
 
 -- name: all_policies()
-select * from policies order by policy_id;
+select * from policies order by policy_id collate "C";
 
 -- name: set_last_resort(policy_version_id, policy_id)!
 update policies set last_resort = :policy_version_id where policy_id = :policy_id;
@@ -44,9 +44,11 @@ select * from policy_versions where policy_id = :policy_id order by version;
 -- name: set_status(status, policy_version_id)!
 update policy_versions set status = :status where policy_version_id = :policy_version_id and status <> :status;
 
--- name: insert_approval(approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at, expires_at)!
-insert into approvals (approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at, expires_at)
-values (:approval_id, :policy_version_id, :kind, :report_digest, :fingerprint, :signed_by, :note, :signed_at, :expires_at);
+-- name: insert_approval(approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at, expires_at, covers_from)!
+insert into approvals (approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at,
+    expires_at, covers_from)
+values (:approval_id, :policy_version_id, :kind, :report_digest, :fingerprint, :signed_by, :note, :signed_at,
+    :expires_at, :covers_from);
 
 -- name: live_approval(policy_version_id)^
 select * from approvals where policy_version_id = :policy_version_id and voided_at is null;

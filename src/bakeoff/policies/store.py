@@ -112,6 +112,12 @@ def versions(conn: Conn, policy_id: str) -> list[PolicyVersion]:
     return [_version(row) for row in queries.versions(conn, policy_id=policy_id)]
 
 
+def trained(conn: Conn, task: str) -> set[str]:
+    """Ids of the versions of `task` whose model we trained."""
+    owned = (policy.policy_id for policy in all_policies(conn) if policy.task == task)
+    return {v.policy_version_id for name in owned for v in versions(conn, name) if v.mlflow_model_name is not None}
+
+
 def set_status(conn: Conn, version: PolicyVersion, status: Status) -> None:
     """Moves a version along registered -> candidate -> approved -> production -> retired, or to rejected; the
     database refuses other moves. The same status again is nothing."""

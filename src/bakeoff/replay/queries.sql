@@ -14,7 +14,7 @@ values (:replay_id, :example_id, :unit_id, :raw_answer, :parsed_answer, :answer,
 on conflict do nothing;
 
 -- name: rows(replay_id)
-select * from offline_replay_results where replay_id = :replay_id order by example_id;
+select * from offline_replay_results where replay_id = :replay_id order by example_id collate "C";
 
 -- name: finish_replay(certificate, aggregates, digest, finished_at, replay_id)!
 update replays set status = 'done', certificate = :certificate, aggregates = :aggregates, digest = :digest,

@@ -2,12 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.model import PolicyAnswer
+from bakeoff.inference.run_policy import UNRECORDED
 from bakeoff.replay.model import Certificate, ReplayRow
 from bakeoff.task import Example, Task
 
@@ -29,10 +30,13 @@ def _rank(seed: int, example_id: str) -> bytes:
 
 
 def replay_row(task: Task, example: Example, answered: PolicyAnswer) -> ReplayRow:
-    """Scores the answer as the policy gave it, before any repair. One that could not be read scores as empty.
+    """Scores the answer as the policy gave it, before any repair. One that could not be read scores as empty; where
+    nobody recorded what the application answered, nothing is known: every metric is None.
 
     Raises UsageError where the task scores with NaN or infinity: missing is None, never a number."""
-    metrics = task.score(example, answered.parsed if answered.parsed is not None else {})
+    metrics: Mapping[str, float | None] = {metric.name: None for metric in task.metrics}
+    if not any(violation.rule == UNRECORDED for violation in answered.violations):
+        metrics = task.score(example, answered.parsed if answered.parsed is not None else {})
     wrong = sorted(name for name, value in metrics.items() if value is not None and not math.isfinite(value))
     if wrong:
         raise UsageError(

@@ -3,7 +3,8 @@
 A failing, slow or broken policy never breaks the product: the policy's last resort answers, the event says who
 really served, and the unit stays in its variant (design rule 11). Answers are given only once they are durable."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,12 +15,15 @@ from bakeoff.events import store as events
 from bakeoff.events.model import Context, Decision, decision_id, plain
 from bakeoff.experiments import store as experiments
 from bakeoff.fingerprint import as_stored, digest
-from bakeoff.inference.model import Engines, PolicyAnswer
+from bakeoff.inference.model import Engines, PolicyAnswer, Recorded
 from bakeoff.inference.run_policy import run_policy
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.serving.assignment import Assigned, assigned
-from bakeoff.task import Request, Role, Served, Task
+from bakeoff.task import Answer, Request, Role, Served, Task
+
+Own = Callable[[Request], Answer]
+"""How an application answers by itself."""
 
 
 class Transactions(Protocol):
@@ -55,11 +59,15 @@ def decide(
     request: Request,
     at: datetime,
     deadline_s: float | None = None,
+    own: Own | None = None,
 ) -> Served:
     """Answers `request` of `unit_id`. `key` is the caller's idempotency key: the same again gets the stored answer.
 
-    `at` is the moment of the decision (UTC), `deadline_s` wall-clock seconds for the model. Raises UsageError for
-    a key that was used for another request, Refused where neither the policy nor its last resort has an answer."""
+    `at` is the moment of the decision (UTC), `deadline_s` wall-clock seconds for the model. `own` is what the
+    application does without bakeoff: it is called where the unit's assigned version is the application itself
+    (`bakeoff policy adopt --external`), for instance as the control of a test, and its answer is logged as it is.
+    Raises UsageError for a key that was used for another request; Refused where neither the policy nor its last
+    resort has an answer, and where the application has to answer but `own` is not given."""
     kept = _checked(key, unit_id, request, at)
     ident = decision_id(policy_id, key)
     with db.transaction() as conn:
@@ -68,7 +76,7 @@ def decide(
             return _stored(stored, unit_id, kept)
         plan = _plan(conn, policy_id, unit_id, key, at)
     # The policy gets a copy: what is stored is the request as it came, whatever the policy does to its own.
-    answered = _answer(engines, task, plan, as_stored(kept), deadline_s)
+    answered = _answer(engines, task, plan, as_stored(kept), deadline_s, own)
     decision = _decision(task, plan.assigned, answered, ident=ident, unit_id=unit_id, request=kept, at=at)
     with db.transaction() as conn:
         if not events.append_decision(conn, decision, received_at=at):
@@ -93,11 +101,14 @@ def _plan(conn: events.Conn, policy_id: str, unit_id: str, key: str, at: datetim
     return _Plan(assigned=drawn, version=version, last_resort=last_resort)
 
 
-def _answer(engines: Engines, task: Task, plan: _Plan, request: Request, deadline_s: float | None) -> Answered:
+def _answer(
+    engines: Engines, task: Task, plan: _Plan, request: Request, deadline_s: float | None, own: Own | None
+) -> Answered:
+    _check_answerable(plan.version, own)
     reason = "the answer could not be repaired"
     broken: PolicyAnswer | None = None
     try:
-        broken = _run(engines, task, plan.version, request, deadline_s)
+        broken = _run(engines, task, plan.version, request, deadline_s, own)
         if broken.answer is not None:
             return Answered(by=plan.version, result=broken, fallback_reason=None)
     except Exception as error:  # whatever the policy does, the product gets an answer and the log gets the reason
@@ -107,7 +118,7 @@ def _answer(engines: Engines, task: Task, plan: _Plan, request: Request, deadlin
             f"{plan.version.name} has no answer ({reason}) and its policy names no last resort",
             cure="bakeoff policy last-resort POLICY/VERSION names a python version",
         )
-    result = _run(engines, task, plan.last_resort, request, None)
+    result = _run(engines, task, plan.last_resort, request, None, None)
     if result.answer is None:
         raise Refused(
             f"neither {plan.version.name} ({reason}) nor its last resort {plan.last_resort.name} has an answer"
@@ -115,11 +126,32 @@ def _answer(engines: Engines, task: Task, plan: _Plan, request: Request, deadlin
     return Answered(by=plan.last_resort, result=_keep_raw(broken, result), fallback_reason=reason)
 
 
+def _check_answerable(version: PolicyVersion, own: Own | None) -> None:
+    """bakeoff never answers in the name of the application: not by its last resort either."""
+    if version.is_external and own is None:
+        raise Refused(
+            f"{version.name} is {version.what}: your application answers here, bakeoff cannot",
+            cure="give decide your own function, which is called and logged here: own=lambda request: ...; outside of "
+            "tests you can also answer as you always did and log that with bakeoff.events.append. To let bakeoff "
+            "answer, a version of its own goes the long way (bakeoff status says which step is next)",
+        )
+
+
 def _run(
-    engines: Engines, task: Task, version: PolicyVersion, request: Request, deadline_s: float | None
+    engines: Engines,
+    task: Task,
+    version: PolicyVersion,
+    request: Request,
+    deadline_s: float | None,
+    own: Own | None,
 ) -> PolicyAnswer:
     engine = engines.open(version.spec) if version.spec.engine == "transformers" else None
-    return run_policy(task, version.spec, request, engine=engine, deadline_s=deadline_s)
+    recorded = None
+    if version.is_external and own is not None:
+        started = time.perf_counter()
+        answer = own(request)
+        recorded = Recorded(answer=answer, latency_s=time.perf_counter() - started)
+    return run_policy(task, version.spec, request, engine=engine, deadline_s=deadline_s, recorded=recorded)
 
 
 def _keep_raw(broken: PolicyAnswer | None, served: PolicyAnswer) -> PolicyAnswer:

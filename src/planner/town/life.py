@@ -9,12 +9,21 @@ from functools import cache
 
 from bakeoff.task import Request
 from planner.recipes import Food, Recipe, load_recipes
-from planner.requests import History, PantryItem, PreviousPlan, Slot, Workflow, build_request
+from planner.requests import MOST_STOCK, History, PantryItem, PreviousPlan, Slot, Workflow, build_request, week_slots
 from planner.retrieval import Wishes, retrieve, safe_recipes
-from planner.town.people import DAYS, Resident
+from planner.town.people import Resident
 
 OPTIONS = (12, 13, 14)
 AT_RISK_DAYS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lived:
+    """One week that is over."""
+
+    week_start: date
+    accepted: tuple[str, ...]  # recipe ids
+    removed: tuple[str, ...]  # recipe ids
 
 
 @dataclass(kw_only=True, slots=True)
@@ -26,6 +35,7 @@ class Life:
     previous: PreviousPlan | None = None
     kept: Counter[str] = field(default_factory=Counter)  # cuisines and main proteins
     removed: Counter[str] = field(default_factory=Counter)
+    weeks: list[Lived] = field(default_factory=list)  # oldest first
 
 
 def before(rng: random.Random, who: Resident, first_week: date, liking: Callable[[Recipe], float]) -> Life:
@@ -56,7 +66,7 @@ def ask(
     _shop(rng, life, week_start)
     workflow = _workflow(rng, who)
     pantry = _stock(life, week_start, most=4 if workflow == "pantry-first" else 3)
-    slots = _slots(who, week_start)
+    slots = week_slots(who.slots, week_start)
     anchors = _anchors(rng, who, slots, liking) if workflow == "meal-first" else ()
     wishes = Wishes(
         at_risk=frozenset(item.item for item in pantry if item.use_first),
@@ -96,7 +106,9 @@ def live(
     for dishes, counter in ((accepted, life.kept), (removed, life.removed)):
         for dish in dishes:
             counter.update((recipes[dish].cuisine, recipes[dish].protein))
-    life.previous = PreviousPlan(accepted=tuple(sorted(accepted)), removed=tuple(sorted(removed)))
+    week = Lived(week_start=week_start, accepted=tuple(sorted(accepted)), removed=tuple(sorted(removed)))
+    life.weeks.append(week)
+    life.previous = PreviousPlan(accepted=week.accepted, removed=week.removed)
     for dish in sorted(cooked):
         life.eaten[dish] = week_start
         for item in recipes[dish].perishables:
@@ -136,7 +148,7 @@ def _groceries() -> tuple[list[str], list[float]]:
 
 def _stock(life: Life, week_start: date, *, most: int) -> list[PantryItem]:
     """The pantry, soonest first; the application marks what should go first (at least one item)."""
-    soonest = sorted(life.pantry.items(), key=lambda pair: (pair[1], pair[0]))[:10]
+    soonest = sorted(life.pantry.items(), key=lambda pair: (pair[1], pair[0]))[:MOST_STOCK]
     days = [(item, (day - week_start).days) for item, day in soonest]
     return [
         PantryItem(item=item, days_left=left, use_first=rank < most and (left <= AT_RISK_DAYS or rank == 0))
@@ -147,15 +159,6 @@ def _stock(life: Life, week_start: date, *, most: int) -> list[PantryItem]:
 def _workflow(rng: random.Random, who: Resident) -> Workflow:
     others: tuple[Workflow, ...] = ("plan-first", "meal-first", "pantry-first")
     return who.workflow if rng.random() < 0.8 else rng.choice(others)
-
-
-def _slots(who: Resident, week_start: date) -> list[Slot]:
-    """Their usual dinners in the order of a week that begins on `week_start`, whatever weekday that is."""
-    slots = [(slot, (DAYS.index(slot.day) - week_start.weekday()) % 7) for slot in who.slots]
-    return [
-        Slot(day=s.day, in_days=n, max_minutes=s.max_minutes, hard=s.hard, eaters=s.eaters)
-        for s, n in sorted(slots, key=lambda pair: pair[1])
-    ]
 
 
 def _anchors(

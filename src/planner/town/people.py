@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from planner.recipes import Cost, load_recipes
-from planner.requests import Household, Member, Mode, Slot, Workflow
+from planner.requests import DAYS, Household, Member, Mode, Slot, Workflow
 from planner.retrieval import safe_recipes
 
 Chosen = TypeVar("Chosen")
 
 TOWN = uuid.UUID("0b1d9d1e-5c0f-5f0a-9b53-6d7e1c2a4f10")
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 REGIONS = ("north", "south", "east", "west")
 FEWEST_DISHES = 10  # a household with fewer safe dinners would not use this application
 

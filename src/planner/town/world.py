@@ -72,6 +72,10 @@ class Town:
             self._occasions[unit_id] = (week, self._open(unit_id, week))
         return self._occasions[unit_id][1]
 
+    def life(self, unit_id: str) -> Life:
+        """What has happened to `unit_id` so far; after its first `occasion`. For applications that keep tables."""
+        return self._lives[unit_id]
+
     def _open(self, unit_id: str, week: int) -> Occasion:
         """Happens once a week: asking goes shopping."""
         who, start = self.residents[unit_id], self.week_start(week)

@@ -49,6 +49,14 @@ def test_what_a_guard_says_is_a_refusal(db: Database) -> None:
     assert count(db) == {"n": 0}
 
 
+def test_a_user_without_rights_is_told_what_to_ask_for(db: Database) -> None:
+    with (
+        pytest.raises(Refused, match=r"permission denied (.|\n)*grant create, usage on schema exp"),
+        db.transaction() as c,
+    ):
+        c.execute("create role poor; set local role poor; select * from exp.policies")
+
+
 def test_a_lost_race_is_a_refusal_that_says_try_again(db: Database) -> None:
     with (
         pytest.raises(Refused, match=r"another process wrote the same (.|\n)*run the same command again"),

@@ -132,6 +132,44 @@ def test_one_request_is_stored_once(conn: Connection, shop: Shop) -> None:
     assert conn.execute("select count(*) as n from requests").fetchone() == {"n": 1}
 
 
+# ---- clocks ----
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(9, True), (11, False)])
+def test_an_event_from_the_future_is_tolerated_within_ten_minutes(
+    conn: Connection, shop: Shop, minutes: int, taken: bool
+) -> None:
+    made = decision(shop, at=NOW + timedelta(minutes=minutes))
+    early = decision(shop, unit="v", at=rows.at(19))
+    liked = accepted(early, occurred_at=NOW + timedelta(minutes=minutes))
+    for event in (made, liked):
+        if taken:
+            assert put(conn, event) == [True]
+        else:
+            with pytest.raises(UsageError, match="says it happened at"):
+                put(conn, event)
+
+
+@pytest.mark.parametrize(("minutes", "taken"), [(9, True), (11, False)])
+def test_an_outcome_before_its_decision_is_tolerated_within_ten_minutes(
+    conn: Connection, shop: Shop, minutes: int, taken: bool
+) -> None:
+    made = decision(shop)
+    before = accepted(made, hours=-minutes / 60)
+    put(conn, made)
+    if taken:
+        assert put(conn, before) == [True]
+    else:
+        with pytest.raises(UsageError, match="before its decision"):
+            put(conn, before)
+
+
+def test_who_answered_is_part_of_what_a_decision_says(shop: Shop) -> None:
+    made = decision(shop)
+    other = decision(shop, ident=made.event_id, served_policy_version_id=shop.second)
+    assert made.content_digest("sha256:r") != other.content_digest("sha256:r") != made.content_digest("sha256:s")
+
+
 # ---- in any order ----
 
 
@@ -168,12 +206,13 @@ def test_late_and_repeated_outcomes_stay_in_the_order_they_happened(conn: Connec
 def test_decisions_of_one_need_are_one_episode_that_starts_with_the_first(conn: Connection, shop: Shop) -> None:
     first = decision(shop, need="monday", at=rows.at(1), request={"likes": "tea", "day": 1})
     again = decision(shop, need="monday", at=rows.at(2), request={"likes": "coffee", "day": 1})
-    other_need, other_unit = decision(shop, need="tuesday"), decision(shop, unit="a", need="monday")
+    other_need = decision(shop, need="tuesday", at=rows.at(1.5))
+    other_unit = decision(shop, unit="a", need="monday", at=rows.at(1.2))
     liked = accepted(again)
     put(conn, again, liked, other_unit, other_need, first)
     found = episodes(conn)
-    assert [(e.unit_id, e.need_id) for e in found] == [("a", "monday"), ("u", "monday"), ("u", "tuesday")]
-    episode = found[1]
+    assert [(e.unit_id, e.need_id) for e in found] == [("u", "monday"), ("a", "monday"), ("u", "tuesday")]
+    episode = found[0]
     assert [d.decision_id for d in episode.decisions] == [first.event_id, again.event_id]
     assert episode.request == first.request
     assert episode.request_digest == digest(first.request)

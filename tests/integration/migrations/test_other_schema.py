@@ -11,6 +11,7 @@ import toy
 from bakeoff import lifecycle
 from bakeoff.adapters import postgres
 from bakeoff.bootstrap import open_deps
+from bakeoff.errors import Refused
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.assign import assign
 from bakeoff.gates.model import Absolute, Outcome
@@ -56,3 +57,36 @@ def test_a_life_in_another_schema(
             assert found["theirs"] == 0
             with rows.refused(conn, "is append-only"):
                 conn.execute("delete from other.events")
+
+
+def test_a_life_beside_a_schema_that_somebody_else_calls_exp(dsn: str, tmp_path: Path, clock: stages.Clock) -> None:
+    """Their exp.events has nothing of ours, and is as it was afterwards."""
+    with postgres.connect(dsn, "public") as conn, conn.transaction():
+        conn.execute("drop schema exp cascade; create schema exp")
+        conn.execute("create table exp.events (id serial primary key, kind text, at timestamptz)")
+        conn.execute("insert into exp.events (kind) values ('login')")
+        with pytest.raises(Refused, match="did not make: events"):
+            postgres.migrate(conn, "exp", migration_folders())
+        conn.execute("drop schema planner cascade")  # as in a database that bakeoff has not seen yet
+        conn.execute("create schema bakeoff; set local search_path to bakeoff, public")
+        postgres.migrate(conn, "bakeoff", migration_folders())
+    settings = Settings(home=tmp_path, database_url=dsn, schema="bakeoff", threads=1)
+    with open_deps(settings, progress=stages.Silent(), clock=clock) as wired:
+        deps = replace(wired, tracker=NoTracker())
+        stages.open_shop(deps)
+        stages.live(deps, clock, day=1, shoppers=220)
+        since, until = clock.now, clock.turn(days=1)
+        dataset = lifecycle.build_dataset(deps, TASK, since=since, until=until)
+        assert lifecycle.replay(deps, TASK, stages.python_version(deps, "good"), dataset).aggregates["right"] == 1.0
+        with deps.db.transaction() as conn:
+            found = conn.execute("select (select count(*) from bakeoff.events) as ours, * from exp.events").fetchall()
+            assert len(found) == 1
+            assert found[0]["ours"] > 220
+            assert (found[0]["id"], found[0]["kind"]) == (1, "login")
+
+
+class NoTracker:
+    """A tracker that knows nothing, for datasets only."""
+
+    def register_dataset(self, dataset: object) -> None:
+        return None

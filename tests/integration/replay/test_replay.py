@@ -11,10 +11,10 @@ import stages
 import toy
 from bakeoff import lifecycle
 from bakeoff.adapters.postgres import Database
-from bakeoff.datasets import files
-from bakeoff.datasets.build import build
 from bakeoff.datasets.model import Dataset, Split
+from bakeoff.datasets.publish import publish
 from bakeoff.errors import Refused
+from bakeoff.events.canonical import canonical_bytes
 from bakeoff.fingerprint import digest
 from bakeoff.gates.model import Outcome
 from bakeoff.lifecycle import Deps
@@ -51,12 +51,16 @@ def episode(n: int) -> Episode:
     )
 
 
+def stored(many: int) -> list[tuple[Episode, bytes]]:
+    made = [episode(n) for n in range(many)]
+    return [(each, canonical_bytes(each.request)) for each in made]
+
+
 @pytest.fixture
 def dataset(deps: Deps) -> Dataset:
-    draft = build(
-        TASK, [episode(n) for n in range(150)], since=rows.at(0), until=rows.at(2), shares=EVEN
+    written = publish(
+        deps.datasets_root, TASK, stored(150), since=rows.at(0), until=rows.at(2), shares=EVEN
     )  # fmt: skip
-    written = files.write(deps.datasets_root, draft)
     with deps.db.transaction() as conn:
         lifecycle.datasets.insert(conn, written, mlflow_run_id=None, created_at=rows.at(2))
     return written
@@ -160,9 +164,9 @@ def test_a_gate_report_is_stored_once_and_found_by_its_digest(deps: Deps, datase
 
 def test_an_empty_test_split_is_refused(deps: Deps, tmp_path: Path) -> None:
     shares = {Split.TRAIN: 8000, Split.VALIDATION: 2000, Split.TEST: 0}
-    draft = build(
-        TASK, [episode(n) for n in range(60)], since=rows.at(0), until=rows.at(2), shares=shares,
+    dataset = publish(
+        str(tmp_path), TASK, stored(60), since=rows.at(0), until=rows.at(2), shares=shares,
         minimum=dict.fromkeys(Split, 0),
     )  # fmt: skip
     with pytest.raises(Refused, match="no held-out example"):
-        lifecycle.replay(deps, TASK, version(deps, "good"), files.write(str(tmp_path), draft))
+        lifecycle.replay(deps, TASK, version(deps, "good"), dataset)

@@ -1,6 +1,7 @@
 """doctor: each finding on made-up facts."""
 
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bakeoff.cli import checks
 from bakeoff.cli.checks import Check, Drift, Registered
 from bakeoff.errors import Unreachable
+from bakeoff.events.health import Finding
 from bakeoff.inference.model import PolicySpec
 from bakeoff.policies.model import PolicyVersion
 
@@ -133,3 +135,54 @@ def test_a_registry_that_is_away_is_a_finding_not_an_error() -> None:
     models: Any = Away()
     (found,) = checks.registry(KNOWN, models, repair=False)
     assert (found.state, found.cure) == ("unreachable", "start it")
+
+
+# ---- where datasets lie ----
+
+
+def test_a_folder_is_probed_and_left_as_it_was(tmp_path: Path) -> None:
+    assert checks.storage(str(tmp_path)).state == "fine"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_yet_is_no_fault_and_is_not_made(tmp_path: Path) -> None:
+    found = checks.storage(str(tmp_path / "home" / "datasets"))
+    assert (found.state, "the first dataset makes it" in found.says) == ("fine", True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_nobody_can_make_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = checks.storage(str(tmp_path / "file" / "datasets"))
+    assert found.state == "wrong"
+    assert "BAKEOFF_DATASETS_ROOT" in str(found.cure)
+
+
+def test_a_store_that_does_not_answer_is_told_with_what_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(url: str, **options: Any) -> Any:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", away)
+    found = checks.storage("s3://bucket/datasets")
+    assert found.state == "unreachable"
+    assert "no route to host" in found.says
+    assert "AWS_ENDPOINT_URL" in str(found.cure)
+
+
+# ---- the log ----
+
+
+def found(count: int, *examples: str, is_wrong: bool = True) -> Finding:
+    return Finding(name="odd events", count=count, examples=examples, what_to_do="mend them", is_wrong=is_wrong)
+
+
+def test_what_is_not_there_is_one_line_and_what_is_there_is_a_line_each() -> None:
+    said = checks.log("toy", [found(0), found(7, "a", "b", "c", "d"), found(2, is_wrong=False)])
+    assert [(check.name, check.state) for check in said] == [
+        ("log of toy", "fine"), ("log of toy", "wrong"), ("log of toy", "note"),
+    ]  # fmt: skip
+    assert "1 of 3" in said[0].says
+    assert (said[1].says, said[1].cure) == ("7 odd events: a, b, c, ...", "mend them")
+    assert said[2].says == "2 odd events"
+    assert checks.exit_code(said) == 3
+    assert checks.exit_code(checks.log("toy", [found(0), found(2, is_wrong=False)])) == 0

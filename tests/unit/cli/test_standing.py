@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from bakeoff.cli.standing import RunningTest, Standing, VersionFacts, find_challenger, next_command
-from bakeoff.inference.model import PolicySpec
+from bakeoff.cli.standing import (
+    RunningTest,
+    Standing,
+    VersionFacts,
+    find_challenger,
+    first_command,
+    next_command,
+)
+from bakeoff.inference.model import PolicySpec, external_spec
 from bakeoff.policies.model import PolicyVersion
 
 NOW = datetime(2025, 3, 1, tzinfo=UTC)
@@ -53,7 +60,10 @@ def standing(*versions: VersionFacts, **others: Any) -> Standing:
 @pytest.mark.parametrize(
     ("where", "command"),
     [
-        (standing(versions=(), incumbent=None), "bakeoff policy create --base smollm2 --task toy"),
+        (
+            standing(versions=(), incumbent=None),
+            'bakeoff policy adopt --external --since DAY --task toy --by "Your Name" --reason "..."',
+        ),
         (standing(incumbent=None), 'bakeoff policy adopt toy_policy/1 --by "Your Name" --reason "..."'),
         (standing(decisions=0, dataset=None, dataset_digest=None), "bakeoff dataset build --task toy"),
         (standing(dataset=None, dataset_digest=None), "bakeoff dataset build --task toy"),
@@ -95,6 +105,59 @@ def standing(*versions: VersionFacts, **others: Any) -> Standing:
 )  # fmt: skip
 def test_each_situation_has_its_next_command(where: Standing, command: str) -> None:
     assert next_command(where, NOW).command == command
+
+
+# ---- day one: an application that answered before bakeoff came -------------------------------------------------------
+
+
+def external(*versions: VersionFacts, **others: Any) -> Standing:
+    """Version 1 is the application itself, since 2024; no explorer, no last resort, an empty log."""
+    first = version(1, "production")
+    application = replace(first, version=replace(first.version, spec=external_spec("toy", "toy 2024")))
+    base = standing(
+        versions=(application, *versions), explorer=None, explorer_bp=0, last_resort=None, events=0, decisions=0,
+        dataset=None, dataset_digest=None, external_since=datetime(2024, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    return replace(base, **others)
+
+
+LOG = {"events": 90, "decisions": 60}
+DATASET = {**LOG, "dataset": "2025-02-28", "dataset_digest": "sha256:d"}
+
+
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        (external(), "bakeoff events import FILE --policy toy_policy/1"),
+        (external(**LOG), "bakeoff dataset build --task toy"),
+        (external(**DATASET), "bakeoff train --dataset 2025-02-28 --task toy"),
+        (external(version(2, learnt="sha256:d"), **DATASET), "bakeoff gate toy_policy/2"),
+        (external(version(2), incumbent=None, external_since=None),
+         'bakeoff policy adopt toy_policy/2 --by "Your Name" --reason "..."'),
+        (external(incumbent=None, external_since=None),
+         'bakeoff policy adopt --external --since DAY --task toy --by "Your Name" --reason "..."'),
+    ],
+)  # fmt: skip
+def test_day_one_goes_from_adopting_to_importing_to_learning(where: Standing, command: str) -> None:
+    assert next_command(where, NOW).command == command
+
+
+def test_the_control_of_a_test_beside_the_application_is_explained() -> None:
+    approved = version(2, "approved", verdict="PASS", approved_until=NOW + timedelta(days=1))
+    assert "decide(own=...)" in next_command(external(approved, **DATASET), NOW).why
+
+
+def test_another_past_of_the_application_is_no_challenger() -> None:
+    other = external().versions[0]
+    other = replace(other, version=replace(other.version, version=2, status="registered"))
+    assert find_challenger(external(other, **DATASET)) is None
+
+
+def test_where_nothing_was_done_the_first_step_depends_on_whether_settings_are_there() -> None:
+    assert first_command(has_settings=False).command == "bakeoff init"
+    assert "bakeoff demo" in first_command(has_settings=False).why
+    assert first_command(has_settings=True).command.startswith("bakeoff policy adopt --external --since DAY --by")
+    assert "bakeoff policy create" in first_command(has_settings=True).why
 
 
 def test_a_running_test_comes_before_everything_else() -> None:

@@ -1,15 +1,19 @@
 """A toy task and episodes of it: shoppers say which of three fruits they want, and keep one."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bakeoff.datasets.model import Dataset
+from bakeoff.datasets.publish import publish as publish_
+from bakeoff.events.canonical import canonical_bytes
 from bakeoff.fingerprint import digest
-from bakeoff.task import Episode, Example, LoggedEvent, Role, TaskBase
+from bakeoff.task import Episode, Example, LoggedEvent, Message, Request, Role, TaskBase
 
 SINCE = datetime(2025, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2025, 3, 3, tzinfo=UTC)
@@ -19,6 +23,9 @@ INCUMBENT, EXPLORER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 class FruitTask(TaskBase):
     name = "fruit"
     title = "fruit basket (supervised)"
+
+    def render(self, request: Request) -> Sequence[Message]:
+        return [Message(role="user", content=f"a basket for {', '.join(request['wishes'])}")]
 
     def examples(self, episodes: Any) -> Iterator[Example]:
         for example in super().examples(episodes):
@@ -79,6 +86,31 @@ def episode() -> Callable[..., Episode]:
 def episodes() -> list[Episode]:
     """120 episodes of 60 units, of which the last ten were never accepted."""
     return [_episode(number, accepted=number < 110) for number in range(120)]
+
+
+@pytest.fixture
+def stored() -> Callable[[Iterable[Episode]], list[tuple[Episode, bytes]]]:
+    """Episodes as the log gives them: in canonical order, each once, with the text of its request."""
+
+    def ordered(episodes: Iterable[Episode]) -> list[tuple[Episode, bytes]]:
+        once = {episode.decision.decision_id: episode for episode in episodes}
+        ranked = sorted(once.values(), key=lambda e: (e.decision.occurred_at, str(e.decision.decision_id)))
+        return [(episode, canonical_bytes(episode.request)) for episode in ranked]
+
+    return ordered
+
+
+@pytest.fixture
+def publish(
+    task: FruitTask, stored: Callable[[Iterable[Episode]], list[tuple[Episode, bytes]]], tmp_path: Path
+) -> Callable[..., Dataset]:
+    """Publishes episodes below `root`, the test's own folder where none is named."""
+
+    def published(episodes: Iterable[Episode], *, root: str = "", by: TaskBase | None = None, **how: Any) -> Dataset:
+        how = {"since": SINCE, "until": UNTIL} | how
+        return publish_(root or str(tmp_path), by or task, stored(episodes), **how)
+
+    return published
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
-from dataclasses import replace
-from datetime import datetime
-
+import pyarrow as pa
 import pytest
 
-from bakeoff.datasets.build import build
 from bakeoff.datasets.check import check_units
-from bakeoff.datasets.model import Split
 from bakeoff.errors import Refused
-from bakeoff.task import Episode, TaskBase
 
 
-def test_a_unit_in_two_splits_is_refused(task: TaskBase, episodes: list[Episode], window: dict[str, datetime]) -> None:
-    """Rows 0 and 1 are of one unit."""
-    rows = list(build(task, episodes, **window).rows)
-    rows[0] = replace(rows[0], split=next(split for split in Split if split is not rows[0].split))
-    with pytest.raises(Refused, match="units in two splits: unit-0"):
-        check_units(rows)
+def _table(*places: tuple[str, str, int | None]) -> pa.Table:
+    names = ("unit_id", "split", "slice")
+    return pa.table({name: list(column) for name, column in zip(names, zip(*places, strict=True), strict=True)})
+
+
+def test_a_unit_in_two_splits_or_slices_is_refused() -> None:
+    for other in (("u", "train", None), ("u", "test", 2)):
+        with pytest.raises(Refused, match="units in two splits: u"):
+            check_units(_table(("u", "test", 1), ("v", "train", None), other))
+
+
+def test_a_unit_may_have_many_rows_in_one_place() -> None:
+    check_units(_table(("u", "test", 1), ("u", "test", 1), ("v", "train", None), ("v", "train", None)))

@@ -1,12 +1,22 @@
 """Episodes of a test become one row per need, judged by the first decision."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import rows
 import toy
 from bakeoff.experiments.model import Exposure, Variant
-from bakeoff.experiments.needs import DECISION_METRICS, MATURES_AFTER, arms, decision_values, exposed, metrics, outcomes
+from bakeoff.experiments.needs import (
+    DECISION_METRICS,
+    MATURES_AFTER,
+    arms,
+    decision_values,
+    exposed,
+    live,
+    metrics,
+    outcomes,
+)
 from bakeoff.task import Episode, LoggedEvent, Role
 
 TASK = toy.ToyTask()
@@ -85,3 +95,12 @@ def test_a_need_matures_72_hours_after_its_first_decision() -> None:
 def test_an_answer_that_was_mended_is_an_intervention_but_no_fallback() -> None:
     values = decision_values(episode(decision(violations=[{"rule": "r"}, {"rule": "s"}])))
     assert (values["intervention"], values["fallback"]) == (1.0, 0.0)
+
+
+def test_imported_history_is_left_out_of_a_test() -> None:
+    """An episode goes by its first decision: a live need stays, whatever was imported of it afterwards."""
+    past = replace(decision(1), origin="backfill")
+    later = replace(decision(2, "d2"), origin="backfill")
+    assert list(live([episode(past), episode(past, decision(2, "d2"))])) == []
+    kept = episode(decision(1), later)
+    assert list(live([kept])) == [kept]

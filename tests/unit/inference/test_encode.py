@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bakeoff.errors import UsageError
 from bakeoff.inference.encode import Encoder, OpenSchemaError, closed_text, closed_values
 from bakeoff.task import Message
-from tiny import YES_NO, closed_schema, write_tokenizer
+from tiny import GEMMA, YES_NO, closed_schema, write_tokenizer
 
 MESSAGES = [Message(role="system", content="Plan."), Message(role="user", content="Two eaters.")]
 KEYS = ['Soup "hot": liked', "Crème de navets: plain", "Chili: buy quick"]
@@ -34,9 +34,11 @@ def test_no_system_prompt_is_slipped_in_by_the_template(encoder: Encoder) -> Non
 
 
 def test_a_template_that_writes_the_date_always_writes_the_same_one(tmp_path: Path) -> None:
-    template = "{{ strftime_now('%d %b %Y') }} {{ date_string }} {{ messages[-1]['content'] }}"
+    template = (
+        "{{ strftime_now('%d %b %Y') }} {{ date_string }}{% for each in messages %} {{ each['content'] }}{% endfor %}"
+    )
     dated = Encoder.open(write_tokenizer(tmp_path, template))
-    assert dated.text(dated.prompt_ids(MESSAGES)) == "26 Jul 2024 26 Jul 2024 Two eaters."
+    assert dated.text(dated.prompt_ids(MESSAGES)) == "26 Jul 2024 26 Jul 2024 Plan. Two eaters."
 
 
 def test_control_tokens_in_user_text_cannot_end_a_turn(encoder: Encoder) -> None:
@@ -160,3 +162,37 @@ def test_a_folder_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path, template=None)
     with pytest.raises(UsageError, match="chat template"):
         Encoder.open(folder)
+
+
+def test_a_template_without_a_system_role_gets_the_system_message_before_the_users_words(tmp_path: Path) -> None:
+    """Whether it raises for one, as Gemma's does, or says nothing of it; a second user turn stays as it is."""
+    silent = "{% for m in messages if m['role'] != 'system' %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<model>"
+    messages = [*MESSAGES, Message(role="assistant", content="soup"), Message(role="user", content="More.")]
+    for name, template, said in (
+        ("silent", silent, "<user>Plan.\n\nTwo eaters.<assistant>soup<user>More.<model>"),
+        (
+            "raising",
+            GEMMA,
+            "<|im_start|><start_of_turn>user\nPlan.\n\nTwo eaters.<end_of_turn>\n"
+            "<start_of_turn>model\nsoup<end_of_turn>\n<start_of_turn>user\nMore.<end_of_turn>\n<start_of_turn>model\n",
+        ),
+    ):
+        encoder = Encoder.open(write_tokenizer(tmp_path / name, template))
+        assert encoder.text(encoder.prompt_ids(messages)) == said
+
+
+def test_a_system_message_without_a_user_is_refused_where_there_is_no_system_role(tmp_path: Path) -> None:
+    encoder = Encoder.open(write_tokenizer(tmp_path, GEMMA))
+    with pytest.raises(UsageError, match="no user speaks first"):
+        encoder.prompt_ids([Message(role="system", content="Plan.")])
+
+
+def test_how_the_system_message_is_merged_is_part_of_the_template_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter that was trained with another way of merging must not be served."""
+    from bakeoff.inference import encode
+
+    before = Encoder.open(write_tokenizer(tmp_path, GEMMA)).template_digest
+    monkeypatch.setattr(encode, "_without_system", lambda turns: [t for t in turns if t["role"] != "system"])
+    assert Encoder.open(tmp_path).template_digest != before

@@ -7,9 +7,9 @@ import pytest
 
 import toy
 from bakeoff.errors import UsageError
-from bakeoff.inference.model import Decoding, ModelRef, PolicyAnswer, PolicySpec, Price
+from bakeoff.inference.model import Decoding, ModelRef, PolicyAnswer, PolicySpec, Price, Recorded, external_spec
 from bakeoff.inference.python_policy import load_function
-from bakeoff.inference.run_policy import run_policy
+from bakeoff.inference.run_policy import UNRECORDED, run_policy
 from bakeoff.task import Answer, Completion, Request, Violation
 
 TASK = toy.ToyTask()
@@ -94,7 +94,25 @@ def seeded(request: Request, *, seed: int) -> toy.PythonAnswer:
     return toy.PythonAnswer(answer={"drink": "tea", "seed": seed, "with": ("milk",)}, action_propensity=0.5)
 
 
-@pytest.mark.parametrize("engine", ["transformers", "logged"])
+EXTERNAL = external_spec("toy", "toy 2024")
+
+
+def test_the_applications_own_answer_is_what_was_recorded_and_nothing_mends_it() -> None:
+    recorded = Recorded(answer={"drink": "petrol"}, latency_s=0.25)
+    answer = run_policy(TASK, EXTERNAL, REQUEST, engine=None, recorded=recorded)
+    assert answer.raw == '{"drink":"petrol"}'
+    assert answer.parsed == answer.answer == {"drink": "petrol"}
+    assert [violation.rule for violation in answer.violations] == ["unknown_drink"]
+    assert (answer.repaired, answer.cost, answer.completion.latency_s) == (False, 0.0, 0.25)
+
+
+def test_where_nothing_was_recorded_there_is_no_answer_and_no_crash() -> None:
+    answer = run_policy(TASK, EXTERNAL, REQUEST, engine=None)
+    assert (answer.raw, answer.parsed, answer.answer) == ("", None, None)
+    assert [violation.rule for violation in answer.violations] == [UNRECORDED]
+
+
+@pytest.mark.parametrize("engine", ["transformers"])
 def test_a_spec_that_cannot_be_run_is_refused(engine: Any) -> None:
     with pytest.raises(UsageError, match=f"engine '{engine}' needs an engine"):
         run_policy(TASK, PolicySpec(task="toy", engine=engine, prompt_version="1"), REQUEST, engine=None)

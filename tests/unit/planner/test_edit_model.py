@@ -16,7 +16,7 @@ HALVES = np.array([0.0, 0.5, 1.0])
 
 
 def test_worked_calibration_of_one_plan() -> None:
-    found = calibrate(P, EDITED, np.zeros(5, dtype=int), base_rate=0.4, edges=HALVES)
+    found = calibrate(P, EDITED, np.zeros(5, dtype=int), ["u"], base_rate=0.4, edges=HALVES)
     assert found.brier == pytest.approx(0.286, abs=1e-4)
     assert found.log_loss == pytest.approx(0.7670, abs=1e-4)
     assert found.ece == pytest.approx(0.14, abs=1e-4)
@@ -29,8 +29,18 @@ def test_worked_plan_errors() -> None:
     p = np.array([0.5, 0.8, 0.9, 0.7, 0.8, 0.7, 1.0, 1.0, 1.0])
     edited = np.array([0, 1, 1, 0, 1, 0, 1, 1, 1], dtype=float)
     plans = np.array([0, 1, 1, 2, 2, 2, 3, 3, 3])
-    found = calibrate(p, edited, plans, base_rate=0.5, edges=HALVES)
+    found = calibrate(p, edited, plans, ["a", "a", "b", "c"], base_rate=0.5, edges=HALVES)
     assert (found.mae, found.bias) == (pytest.approx(0.5), pytest.approx(0.35))
+    # gaps .5 and -.3 of unit a, 1.2 of b, 0 of c: residual sums -.5, .85, -.35, over a mean of 4/3 plans a unit
+    z = np.array([-0.5, 0.85, -0.35]) / (4 / 3)
+    assert found.bias_se == pytest.approx(np.sqrt(z.var(ddof=1) / 3))
+    assert (found.units, found.plans) == (3, 4)
+
+
+def test_a_single_unit_has_no_standard_error() -> None:
+    """None, which JSON can say; infinity it cannot."""
+    found = calibrate(P, EDITED, np.zeros(5, dtype=int), ["u"], base_rate=0.4, edges=HALVES)
+    assert (found.bias_se, found.mae_se) == (None, None)
 
 
 def test_newton_finds_the_weights_that_made_the_labels() -> None:
@@ -50,8 +60,11 @@ def test_frozen_parameters_survive_json_and_refuse_other_features(town_examples:
     model = fit(town_examples)
     body = json.loads(json.dumps(model.as_json()))
     assert EditModel.from_json(body) == model == fit(town_examples)
+    for other in ({"columns": ["other"]}, {"version": 0}):
+        with pytest.raises(UsageError, match="this planner reads version 1"):
+            EditModel.from_json(body | other)
     with pytest.raises(UsageError):
-        EditModel.from_json(body | {"columns": ["other"]})
+        EditModel.from_json({})
     with pytest.raises(UsageError):
         fit([])
 

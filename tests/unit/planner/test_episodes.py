@@ -1,10 +1,11 @@
 """Examples and outcomes of single weeks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bakeoff.task import Episode, LeftOut, Role
+from bakeoff.task import Episode, Example, LeftOut, Preference, Role
 from planner.episodes import example, outcome
 from planner.prompt import NO, YES, property_names
 from planner.task import PlannerTask
@@ -35,9 +36,12 @@ def test_an_edited_week(week: Week, event: Any, entries: Entries) -> None:
     assert row is not None and row.example_id == "d"
     assert row.target["accepted_meals"] == ["a", "c", "d", "h"] and row.target["built_by"] == "edited"
     assert row.target["user_edits"] == [
-        {"kind": "swap", "day": "tue", "from": "b", "to": "h"},
+        {"kind": "swap", "day": "tue", "recipe_id": "b", "to_recipe_id": "h"},
         {"kind": "remove", "day": "fri", "recipe_id": "e"},
     ]
+    assert row.target["edit_cost"] == PlannerTask().edit_cost(row) == 2.0
+    kept = PlannerTask().preference(row)
+    assert kept == Preference(chosen={"entries": entries("ahcd ")}, rejected={"entries": entries("abcde")})
     names = {recipe_id: key for key, recipe_id in property_names(one.request).items()}
     wanted = {"a": YES, "b": NO, "c": YES, "d": YES, "e": NO, "h": YES}
     assert PlannerTask().supervise(row) == {names[dish]: value for dish, value in wanted.items()}
@@ -52,6 +56,46 @@ def test_a_plan_built_unaided_is_no_acceptance_and_tells_about_every_option(
     row = example(one)
     assert row is not None and row.metadata["built_by"] == "unaided"
     assert row.target["informative"] == {dish: "yes" if dish in "afghb" else "no" for dish in "abcdefgh"}
+    assert row.target["user_edits"] == [] and row.target["edit_cost"] is None
+    assert PlannerTask().edit_cost(row) is None and PlannerTask().preference(row) is None
+
+
+def test_nothing_is_preferred_to_itself(week: Week, event: Any, entries: Entries) -> None:
+    """Nor where only days and servings changed: a policy chooses dishes."""
+    for plan in ("abcde", "bacde"):
+        accepted = {"accepted_by": "user", "entries": entries(plan)}
+        row = example(episode(week, event, entries("abcde"), (Role.ACCEPT, accepted, HOUR)))
+        assert isinstance(row, Example) and PlannerTask().preference(row) is None
+        assert row.target["edit_cost"] == (0.0 if plan == "abcde" else 1.0)
+
+
+def test_an_accepted_dish_that_was_no_option_is_counted_and_teaches_nothing(
+    week: Week, event: Any, entries: Entries
+) -> None:
+    """It is not added to the options: a policy that sees it there knows the answer."""
+    accepted = {"accepted_by": "user", "entries": entries("aZcdY")}
+    one = episode(week, event, entries("abcde"), (Role.ACCEPT, accepted, HOUR))
+    row = example(one)
+    assert isinstance(row, Example) and row.metadata["outside_options"] == 2
+    assert row.request == one.request and row.target["accepted_meals"] == ["Y", "Z", "a", "c", "d"]
+    assert row.target["informative"] == {"a": "yes", "b": "no", "c": "yes", "d": "yes", "e": "no"}
+    supervised = PlannerTask().supervise(row) or {}
+    assert len(supervised) == 5 and set(supervised) <= set(property_names(row.request))
+    kept = PlannerTask().preference(row)
+    assert kept is not None and kept.chosen == {"entries": entries("a cd ")}
+
+
+def test_edits_carry_the_reasons_that_people_gave(week: Week, event: Any, entries: Entries) -> None:
+    accepted = {"accepted_by": "user", "entries": entries("ahcde")}
+    swap = {"day": "tue", "from": "b", "to": "h", "reason_code": "no_time"}
+    plain = event(Role.EDIT, swap, at=ASKED + HOUR / 2)
+    one = episode(week, event, entries("abcde"), (Role.ACCEPT, accepted, HOUR))
+    one = replace(one, outcomes=(replace(plain, event_type="meal_swapped"), *one.outcomes))
+    row = example(one)
+    assert isinstance(row, Example) and [edit["reason"] for edit in row.target["user_edits"]] == ["no_time"]
+    elsewhere = replace(one, outcomes=(replace(one.outcomes[0], decision_id="other"), *one.outcomes[1:]))
+    row = example(elsewhere)
+    assert isinstance(row, Example) and "reason" not in row.target["user_edits"][0]
 
 
 def test_weeks_in_which_nobody_said_what_they_wanted_are_no_examples(week: Week, event: Any, entries: Entries) -> None:

@@ -1,7 +1,11 @@
 """PlannerTask behind the border."""
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from bakeoff.errors import UsageError
 from bakeoff.task import Completion, Episode, Example, Role, Task
 from planner.edit_model import fit
 from planner.policies import heuristic
@@ -54,3 +58,44 @@ def test_the_need_is_the_week(town_log: list[Episode]) -> None:
 
 def test_every_role_of_the_loop_has_an_event() -> None:
     assert {kind.role for kind in PlannerTask.event_types} == set(Role)
+
+
+def halves(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    units = sorted({example.unit_id for example in examples})
+    first = set(units[: len(units) // 2])
+    return [e for e in examples if e.unit_id in first], [e for e in examples if e.unit_id not in first]
+
+
+def test_what_was_fitted_scores_the_same_after_it_was_frozen_as_json(town_examples: list[Example]) -> None:
+    train, held_out = halves(town_examples)
+    task = PlannerTask().fitted(train, held_out)
+    body = task.frozen()
+    thawed = PlannerTask().thawed(json.loads(json.dumps(body)))
+    assert thawed.frozen() == body == PlannerTask().fitted(train, held_out).frozen()
+    for example in held_out:
+        answer = heuristic(example.request, seed=0).answer
+        assert task.score(example, answer) == thawed.score(example, answer)
+
+
+def test_the_calibration_is_of_the_held_out_rows(town_examples: list[Example]) -> None:
+    train, held_out = halves(town_examples)
+    task = PlannerTask().fitted(train, held_out)
+    checked = task.calibration
+    assert checked is not None and task.edit_model == fit(train)
+    assert checked.plans == len(held_out) and checked.units == len({example.unit_id for example in held_out})
+    assert checked.bias_se is not None and 0 < checked.bias_se < 1
+    assert PlannerTask().fitted(train).calibration is None
+
+
+def test_where_nobody_was_shown_anything_there_is_nothing_to_fit(town_examples: list[Example]) -> None:
+    unseen = [replace(e, target={**e.target, "proposed_plan": {"entries": []}}) for e in town_examples]
+    assert PlannerTask().fitted(unseen).frozen() is None
+    assert PlannerTask().fitted(town_examples, unseen).calibration is None
+
+
+def test_what_another_version_froze_is_refused(town_examples: list[Example]) -> None:
+    body = PlannerTask().fitted(town_examples).frozen() or {}
+    other = {**body, "edit_model": {**body["edit_model"], "version": 99}}
+    for wrong in (other, {}):
+        with pytest.raises(UsageError, match="build the dataset again"):
+            PlannerTask().thawed(wrong)

@@ -6,7 +6,7 @@ import pytest
 
 import rows
 from bakeoff.errors import Refused, UsageError
-from bakeoff.inference.model import PolicySpec
+from bakeoff.inference.model import PolicySpec, external_spec
 from bakeoff.policies.approve import VALID_FOR, adopt, approve
 from bakeoff.policies.model import Approval, PolicyVersion, policy_version_id
 
@@ -58,3 +58,27 @@ def test_an_adoption_does_not_expire_and_needs_a_version_that_is_not_under_test(
     for status in ("candidate", "approved", "retired", "rejected"):
         with pytest.raises(Refused, match=f"p/2 is {status}"):
             adopt(replace(VERSION, status=status), signed_by="Ada", reason="it serves", now=rows.START)  # type: ignore[arg-type]
+
+
+EXTERNAL = replace(VERSION, status="registered", spec=external_spec("toy", "toy 2024"))
+
+
+def test_the_application_itself_is_adopted_today_for_what_it_did_since_a_day() -> None:
+    made = adopt(EXTERNAL, signed_by="Ada", reason="what we have", now=rows.at(9), covers_from=rows.START)
+    assert (made.kind, made.signed_at, made.covers_from, made.expires_at) == ("adopted", rows.at(9), rows.START, None)
+    assert adopt(EXTERNAL, signed_by="Ada", reason="x", now=rows.at(9), covers_from=rows.at(9)).covers_from
+
+
+def test_a_past_is_not_in_the_future_and_belongs_to_the_application_only() -> None:
+    with pytest.raises(UsageError, match="lies in the future"):
+        adopt(EXTERNAL, signed_by="Ada", reason="x", now=rows.START, covers_from=rows.at(1))
+    with pytest.raises(UsageError, match="did not serve before it was adopted"):
+        adopt(
+            replace(VERSION, status="registered"), signed_by="Ada", reason="x", now=rows.at(9), covers_from=rows.START
+        )
+
+
+def test_an_external_version_says_what_answers() -> None:
+    assert EXTERNAL.is_external
+    assert EXTERNAL.what == "the application itself (toy 2024)"
+    assert (VERSION.is_external, VERSION.what) == (False, "toy:good")

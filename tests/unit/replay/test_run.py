@@ -1,6 +1,7 @@
 """Which rows are replayed, what a row says, and the certificate."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,10 +12,10 @@ import rows
 import toy
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.model import PolicyAnswer, PolicySpec
-from bakeoff.inference.run_policy import run_policy
+from bakeoff.inference.run_policy import UNRECORDED, run_policy
 from bakeoff.replay.model import ReplayRow, rows_digest
 from bakeoff.replay.run import aggregate, certify, replay_row, select
-from bakeoff.task import Completion, Example
+from bakeoff.task import Completion, Example, Violation
 
 TASK = toy.ToyTask()
 
@@ -155,3 +156,16 @@ def test_aggregates_leave_out_what_does_not_apply_and_count_it() -> None:
             "latency_p95_s": 2.85,
         }
     )
+
+
+# ---- the application's own answers ----
+
+
+def test_what_nobody_recorded_is_unknown_and_not_bad() -> None:
+    """None in every metric, so that a gate lacks evidence instead of calling the application worse."""
+    missing = Violation(rule=UNRECORDED, where=None, detail="not in the log")
+    row = replay_row(TASK, example(1), replace(answered(None, raw=""), violations=(missing,)))
+    assert row.metrics == {"right": None, "known_drink": None}
+    unreadable = Violation(rule="unparseable", where=None, detail="mumbled")
+    row = replay_row(TASK, example(1), replace(answered(None), violations=(unreadable,)))
+    assert row.metrics == {"right": 0.0, "known_drink": 0.0}

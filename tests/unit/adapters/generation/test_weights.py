@@ -128,3 +128,28 @@ def test_every_alias_names_a_hub_repository() -> None:
 def _copy(source: Path, target: Path) -> None:
     for path in source.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
+
+
+def test_people_add_names_of_their_own(folder: Path, tmp_path: Path) -> None:
+    """The file that comes last wins; a path is relative to its file; a file that is not there is none."""
+    first, second = tmp_path / "home.toml", tmp_path / "beside.toml"
+    first.write_text('[house]\nhub = "owner/old"\n[llama3]\nhub = "meta-llama/Llama-3.1-8B-Instruct"\n')
+    second.write_text('[house]\npath = "model"\n')
+    known = aliases([first, second, tmp_path / "none.toml"])
+    assert known["llama3"] == {"hub": "meta-llama/Llama-3.1-8B-Instruct"}
+    assert known["smollm2"] == aliases()["smollm2"]
+    base = resolve_base("house", tmp_path, own_aliases=[first, second])
+    assert (base.name, base.path) == ("house", folder)
+
+
+def test_an_alias_that_leads_nowhere_says_so(tmp_path: Path) -> None:
+    own = tmp_path / "aliases.toml"
+    own.write_text('[house]\npath = "gone"\n')
+    with pytest.raises(UsageError, match="'house' leads to .*gone"):
+        resolve_base("house", tmp_path, own_aliases=[own])
+    own.write_text('[house]\nurl = "x"\n')
+    with pytest.raises(UsageError, match="has other keys than hub, path and wheel"):
+        aliases([own])
+    own.write_text("[house")
+    with pytest.raises(UsageError, match="cannot be read"):
+        aliases([own])
