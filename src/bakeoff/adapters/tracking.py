@@ -13,8 +13,9 @@ import os
 import time
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -25,11 +26,11 @@ from bakeoff.datasets import files
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.registry.model import DIGEST_TAG, RegisteredModel
-from bakeoff.training.tracker import COMPLETE_TAG, FINGERPRINT_TAG, RunRecord
+from bakeoff.training.tracker import COMPLETE_TAG, FINGERPRINT_TAG, MetricPoint, RunRecord, RunSummary
 
 _BATCH = 1_000  # metrics a request, mlflow's own limit
 _PARAMS_BATCH = 100
-_SEND_AT = 100  # buffered metric values
+_RUNS_PAGE = 500
 _TIMEOUT_S = 5
 _DIGEST_DIGITS = 32  # mlflow allows 36 characters
 
@@ -71,8 +72,6 @@ class MlflowTracker:
         self._uri = uri
         self._artifact_root = artifact_root
         self._clock = clock  # seconds since the epoch
-        self._open: set[str] = set()  # runs started here and not finished
-        self._buffer: dict[str, list[Any]] = {}
 
     def find_run(self, task: str, train_fingerprint: str) -> RunRecord | None:
         found = self._find(task, {FINGERPRINT_TAG: train_fingerprint, COMPLETE_TAG: "true"})
@@ -85,9 +84,26 @@ class MlflowTracker:
             run_id: str = self._client.create_run(
                 self._experiment(tags["task"]), run_name=name, tags={k: str(v) for k, v in tags.items()}
             ).info.run_id
-        self._open.add(run_id)
         self.log_params(run_id, params)
         return run_id
+
+    def resume_run(self, run_id: str) -> None:
+        with _answering(self._uri):
+            self._client.update_run(run_id, status="RUNNING")
+
+    def list_runs(self, task: str) -> Sequence[RunSummary]:
+        with _answering(self._uri):
+            experiment = self._client.get_experiment_by_name(task)
+            return [] if experiment is None else list(self._training_runs(experiment.experiment_id))
+
+    def _training_runs(self, experiment_id: str) -> Iterator[RunSummary]:
+        token: str | None = None
+        while token is None or token:
+            page = self._client.search_runs(
+                [experiment_id], order_by=["attributes.start_time DESC"], max_results=_RUNS_PAGE, page_token=token
+            )
+            token = page.token or ""
+            yield from (_summary(run) for run in page if "kind" not in run.data.tags)
 
     def log_params(self, run_id: str, params: Mapping[str, object]) -> None:
         from mlflow.entities import Param
@@ -111,28 +127,38 @@ class MlflowTracker:
             )
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+        now = int(self._clock() * 1000)
+        points = (MetricPoint(name=n, value=float(v), step=step, at_ms=now) for n, v in metrics.items())
+        self.log_points(run_id, points)
+
+    def log_points(self, run_id: str, points: Iterable[MetricPoint]) -> None:
         from mlflow.entities import Metric
 
-        now = int(self._clock() * 1000)
-        waiting = self._buffer.setdefault(run_id, [])
-        waiting += [Metric(name, float(value), now, step) for name, value in metrics.items()]
-        if len(waiting) >= _SEND_AT or run_id not in self._open:
-            self._send(run_id)
+        entries = [Metric(point.name, point.value, point.at_ms, point.step) for point in points]
+        with _answering(self._uri):
+            for start in range(0, len(entries), _BATCH):
+                self._client.log_batch(run_id, metrics=entries[start : start + _BATCH])
+
+    def history(self, run_id: str, name: str) -> frozenset[tuple[int, int]]:
+        with _answering(self._uri):
+            return frozenset((each.step, each.timestamp) for each in self._client.get_metric_history(run_id, name))
 
     def log_artifacts(self, run_id: str, folder: Path, path: str | None = None) -> None:
         with _answering(self._uri):
             self._client.log_artifacts(run_id, str(folder), path)
 
+    def download(self, run_id: str, to: Path, path: str = "") -> Path:
+        to.mkdir(parents=True, exist_ok=True)
+        with _answering(self._uri):
+            return Path(self._client.download_artifacts(run_id, path, str(to)))
+
     def finish(self, run_id: str, failed: bool = False) -> None:
-        self._send(run_id)
         with _answering(self._uri):
             if not failed:
                 self._client.set_tag(run_id, COMPLETE_TAG, "true")
             self._client.set_terminated(run_id, status="FAILED" if failed else "FINISHED")
-        self._open.discard(run_id)
 
     def read_run(self, run_id: str) -> RunRecord:
-        self._send(run_id)
         with _answering(self._uri):
             run = self._client.get_run(run_id)
             return RunRecord(
@@ -141,7 +167,7 @@ class MlflowTracker:
                 name=run.info.run_name,
                 status=run.info.status,
                 params=dict(run.data.params),
-                tags={key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")},
+                tags=_own_tags(run),
                 metrics=dict(run.data.metrics),
                 points={name: len(self._client.get_metric_history(run_id, name)) for name in run.data.metrics},
                 artifacts=tuple(sorted(self._files(run_id, None))),
@@ -167,14 +193,6 @@ class MlflowTracker:
         """Gives the database connections back; the next call opens new ones."""
         for store in (self._client._tracking_client.store, self._client._get_registry_client().store):
             getattr(store, "_dispose_engine", lambda: None)()
-
-    def _send(self, run_id: str) -> None:
-        waiting = self._buffer.get(run_id, [])
-        while waiting:
-            with _answering(self._uri):
-                self._client.log_batch(run_id, metrics=waiting[:_BATCH])
-            del waiting[:_BATCH]  # only once they arrived; a repeated batch is the same rows to mlflow
-        self._buffer.pop(run_id, None)
 
     def _experiment(self, task: str) -> str:
         found = self._client.get_experiment_by_name(task)
@@ -276,6 +294,22 @@ class MlflowModelRegistry:
         return str(version.version)
 
 
+def _summary(run: Any) -> RunSummary:
+    return RunSummary(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started_at=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        params=dict(run.data.params),
+        tags=_own_tags(run),
+        metrics=dict(run.data.metrics),
+    )
+
+
+def _own_tags(run: Any) -> dict[str, str]:
+    return {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+
+
 def _client(uri: str) -> Any:
     from mlflow import MlflowClient
 
@@ -314,12 +348,19 @@ def _silence() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # our --json is alone there
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its 7 take minutes; we keep metrics ourselves
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # its 120 s would let a hanging server hold up a command
 
 
 def _hush() -> None:
     """No migration chatter, and no traceback for outages, which become `Unreachable`. After the import, which
     sets levels of its own."""
-    for name, level in (("mlflow", "WARNING"), ("alembic", "WARNING"), ("mlflow.store.db.utils", "CRITICAL")):
+    levels = {
+        "mlflow": "WARNING",
+        "alembic": "WARNING",
+        "mlflow.store.db.utils": "CRITICAL",
+        "urllib3.connectionpool": "ERROR",
+    }
+    for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
 
 

@@ -6,8 +6,7 @@ grammar forces anyway. Here a choice is a softmax over its allowed tokens only, 
 
 import torch
 
-UNLABELLED = -100
-"""Target of a choice about which nothing is known; it carries no loss."""
+from bakeoff.training.model import UNLABELLED
 
 
 def choice_loss(logits: torch.Tensor, targets: torch.Tensor, labelled_in_batch: int | torch.Tensor) -> torch.Tensor:

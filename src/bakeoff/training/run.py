@@ -1,31 +1,32 @@
 """A training run from dataset to bundle: render rows, train, score on validation, log what the contract asks for."""
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from bakeoff.datasets import files
+from bakeoff.datasets import files, views
 from bakeoff.datasets.model import Dataset, Row, Split
-from bakeoff.errors import BakeoffError, Refused, Unreachable
+from bakeoff.errors import BakeoffError
 from bakeoff.fingerprint import canonical_json, short
 from bakeoff.inference.model import Decoding, Engines, ModelRef, PolicySpec, Price
-from bakeoff.inference.run_policy import run_policy
-from bakeoff.task import Task
-from bakeoff.training import contract
+from bakeoff.task import Request, Task
+from bakeoff.training import contract, evals, outbox, preflight, run_file, starts, worker
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.metric_log import MetricLog
-from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.run_file import RunFile
 from bakeoff.training.tracker import FINGERPRINT_TAG, Tracker
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 ADAPTER_TAG = "adapter_digest"
-EVAL_ROWS = 24
-"""Validation rows that the offline evaluator answers at the end of a run."""
+SPEC_FILE = "train_spec.json"
+WORKER = "worker"  # in the run's folder: the run file
+CHECKPOINTS = "checkpoints"  # in the run's folder; while it holds any, the same run goes on
+_LAST_WORDS_S = 5.0  # a thread that is still sending points gets this long; what it cannot send, `outbox.sync` does
 
 
 class Base(Protocol):
@@ -56,6 +57,13 @@ class Trained:
     dataset_version: str
     policy_spec: PolicySpec  # how the adapter is meant to be run
     reused: bool  # an equal run was there already
+    probe: Request | None = None  # a request to answer before it is registered; None: there is none at hand
+    assumed: tuple[str, ...] = ()  # what a foreign run did not say, and what was taken instead
+
+    def spec_at(self, uri: str) -> PolicySpec:
+        """The policy spec with the adapter where it is registered."""
+        assert self.policy_spec.model is not None  # what was trained has a model
+        return replace(self.policy_spec, model=replace(self.policy_spec.model, adapter=uri))
 
 
 def train(
@@ -73,18 +81,73 @@ def train(
     on_step: Callable[[int, int], None],
 ) -> Trained:
     """Trains `spec` on `dataset`, or returns the complete run with the same fingerprint. A killed run leaves
-    nothing that counts; the next one starts over and makes the same adapter."""
+    nothing that counts; the next one goes on from its last checkpoint and makes the same adapter. Where the tracker
+    went away during training, what was trained is kept, and this call raises Unreachable; the next one only sends
+    it."""
     folder = work / "runs" / short(spec.fingerprint)
     bundle = folder / "bundle"
     requested = requested_params(spec, dataset)
+    if outbox.state(folder) == "waiting":
+        outbox.sync_or_explain(tracker, folder)
     known = tracker.find_run(task.name, spec.fingerprint)
+    rows = files.load(dataset.uri, splits=(Split.TRAIN, Split.VALIDATION))
+    trained = Trained(
+        run_id="",
+        bundle=bundle,
+        requested=requested,
+        dataset_digest=dataset.digest,
+        dataset_version=dataset.version,
+        policy_spec=policy_spec(task, spec, str(bundle / "adapter"), "", price),
+        reused=True,
+        probe=next((row.example.request for row in rows if row.split is Split.VALIDATION), None),
+    )
     if known is not None and bundle.is_dir() and known.tags.get(ADAPTER_TAG) == adapter_digest(bundle / "adapter"):
-        return _trained(task, spec, dataset, bundle, known.run_id, requested, price, reused=True)
-    rows = files.load(dataset.uri)
+        return _finished(trained, known.run_id)
     base = bases.resolve(spec.base)
+    gather = training_pairs if spec.recipe == "lora_dpo" else training_rows
+    learn, watch = gather(task, rows, Split.TRAIN), gather(task, rows, Split.VALIDATION)
+    worker.require(spec, learn)
+    preflight.check(task, dataset, rows, learn, watch, base_dir=base.path, spec=spec)
+    run_id = _open(tracker, task, dataset, spec, requested, provenance, folder)
+    try:
+        planned = RunFile(
+            spec=spec,
+            rows=learn,
+            validation_rows=watch,
+            base_dir=base.path,
+            start_dir=starts.folder_of(work, spec.start),
+            out_dir=folder / "adapter",
+            checkpoints=folder / CHECKPOINTS,
+            threads=threads,
+        )
+        _run(tracker, engines, task, rows, planned, base, folder, run_id, on_step)
+    except BaseException:
+        if outbox.state(folder) == "open":
+            outbox.finish(folder, outbox.Done(failed=True, params={}, tags={}, artifacts={}))
+        with suppress(BakeoffError):  # the tracker may be away; `bakeoff runs sync` tells it later
+            outbox.sync(tracker, folder)
+        raise
+    outbox.sync_or_explain(tracker, folder)
+    return replace(_finished(trained, run_id), reused=False)
+
+
+def _open(
+    tracker: Tracker,
+    task: Task,
+    dataset: Dataset,
+    spec: TrainSpec,
+    requested: Mapping[str, object],
+    provenance: Mapping[str, str],
+    folder: Path,
+) -> str:
+    """Opens the run and proves that the tracker takes parameters, dataset and files, before the first step. A run
+    that was killed or stopped after a checkpoint is taken up again."""
+    if outbox.started(folder) is not None and any((folder / CHECKPOINTS).glob("step-*")):
+        return outbox.resume(tracker, folder)
+    name = f"{task.name}-{dataset.version}-{spec.recipe}"
     run_id = tracker.start_run(
-        f"{task.name}-{dataset.version}-{spec.recipe}",
-        requested | {"model_architecture": f"{spec.base} + LoRA r{spec.lora_r}"},
+        name,
+        {**requested, "base_model": spec.base, "model_architecture": f"{spec.base} + LoRA r{spec.lora_r}"},
         {
             "task": task.name,
             "policy_id": f"{task.name}_policy",
@@ -94,15 +157,29 @@ def train(
         },
     )
     try:
+        tracker.log_dataset(run_id, dataset)
         contract.enforce(tracker.read_run(run_id), requested, stage="start")
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _run(tracker, engines, task, dataset, spec, rows, base, folder, run_id, threads, on_step)
+        config = folder / "config"
+        config.mkdir(parents=True)
+        _write_spec(config, spec)
+        tracker.log_artifacts(run_id, config)
     except BaseException:
         with suppress(BakeoffError):  # the tracker may be what failed
             tracker.finish(run_id, failed=True)
         raise
-    return _trained(task, spec, dataset, bundle, run_id, requested, price, reused=False)
+    mine = outbox.Started(run_id=run_id, task=task.name, name=name, train_fingerprint=spec.fingerprint)
+    outbox.start(folder, mine)
+    return run_id
+
+
+def _finished(trained: Trained, run_id: str) -> Trained:
+    """With the adapter that now lies in the bundle."""
+    adapter = trained.bundle / "adapter"
+    model = trained.spec_at(str(adapter)).model
+    assert model is not None
+    spec = replace(trained.policy_spec, model=replace(model, adapter_digest=adapter_digest(adapter)))
+    return replace(trained, run_id=run_id, policy_spec=spec)
 
 
 def requested_params(spec: TrainSpec, dataset: Dataset) -> dict[str, object]:
@@ -112,13 +189,28 @@ def requested_params(spec: TrainSpec, dataset: Dataset) -> dict[str, object]:
 
 
 def training_rows(task: Task, rows: Sequence[Row], split: Split) -> list[TrainingRow]:
-    """The rows of `split` as the task renders and supervises them; those it declines are left out."""
+    """The rows of `split` that are learnt from (`views.learnable`), as the task renders and supervises them; those it
+    declines are left out."""
+    found = (views.sft(task, row) for row in views.learnable(rows) if row.split is split)
+    return [TrainingRow(messages=view.messages, schema=view.schema, labels=view.labels) for view in found if view]
+
+
+def training_pairs(task: Task, rows: Sequence[Row], split: Split) -> list[PairRow]:
+    """What people kept over what they were shown, for the rows of `split` where the two differ."""
     found = []
-    for row in rows:
-        labels = task.supervise(row.example) if row.split is split else None
-        if labels:
+    for row in views.learnable(rows):
+        preference = task.preference(row.example) if row.split is split else None
+        if preference is not None:
             request = row.example.request
-            found.append(TrainingRow(messages=task.render(request), schema=task.answer_schema(request), labels=labels))
+            found.append(
+                PairRow(
+                    messages=task.render(request),
+                    schema=task.answer_schema(request),
+                    labels=task.supervise(row.example) or {},
+                    chosen=task.labels(request, preference.chosen),
+                    rejected=task.labels(request, preference.rejected),
+                )
+            )
     return found
 
 
@@ -126,56 +218,37 @@ def _run(
     tracker: Tracker,
     engines: Engines,
     task: Task,
-    dataset: Dataset,
-    spec: TrainSpec,
     rows: Sequence[Row],
+    planned: RunFile,
     base: Base,
     folder: Path,
     run_id: str,
-    threads: int,
     on_step: Callable[[int, int], None],
 ) -> None:
-    from bakeoff.training.recipes import lora_sft
+    """Trains, scores and leaves everything that the tracker must get in `folder`."""
+    spec = planned.spec
+    with MetricLog(folder / outbox.POINTS, tracker, run_id, clock=time.time) as log:
 
-    log = MetricLog(folder / "metrics.jsonl", tracker, run_id)
+        def step(done: int, total: int, metrics: Mapping[str, float]) -> None:
+            log.log(metrics, done)
+            on_step(done, total)
 
-    def step(done: int, total: int, _: Mapping[str, float]) -> None:
-        on_step(done, total)
-
-    learn = training_rows(task, rows, Split.TRAIN)
-    if not learn:
-        raise Refused(
-            f"dataset {dataset.version} has no row that task {task.name} can learn from",
-            cure="Task.supervise returned nothing for every row; look at its target fields",
+        result = worker.execute(run_file.write(folder / WORKER, planned), step)
+        for point in result.curves:  # those of the training loss are there already
+            log.log({point.name: point.value}, point.step)
+        bundle = _bundle(folder, base, spec, result)
+        scored = evals.evaluate(
+            engines, task, rows, policy_spec(task, spec, str(bundle / "adapter"), result.adapter_digest, Price())
         )
-    result = lora_sft.train(
-        spec,
-        learn,
-        training_rows(task, rows, Split.VALIDATION),
-        base_dir=base.path,
-        out_dir=folder / "adapter",
-        threads=threads,
-        on_step=step,
-    )
-    for point in result.curves:
-        log.log({point.name: point.value}, point.step)
-    bundle = _bundle(folder, base, spec, result)
-    scores = evaluate(
-        engines, task, rows, policy_spec(task, spec, str(bundle / "adapter"), result.adapter_digest, Price())
-    )
-    log.log({f"eval_{name}": value for name, value in scores.items()}, result.steps)
-    try:
-        log.send()
-    except Unreachable as error:
-        raise Refused(
-            f"training is done but the tracker is away, so nothing can be registered: {error}",
-            cure=f"the metrics lie in {log.path}; start the same command when the tracker is back",
-        ) from error
-    tracker.log_params(run_id, effective_params(result))
-    tracker.log_dataset(run_id, dataset)
-    tracker.log_artifacts(run_id, bundle)
-    tracker.set_tag(run_id, ADAPTER_TAG, result.adapter_digest)
-    tracker.finish(run_id)
+        log.log({f"eval_{name}": value for name, value in evals.means(scored).items()}, result.steps)
+        (folder / "report").mkdir(exist_ok=True)
+        evals.write(folder / "report" / evals.EVAL_FILE, scored)
+        log.close(_LAST_WORDS_S)
+    tags = {ADAPTER_TAG: result.adapter_digest}
+    artifacts = {"bundle": "", "report": "report"}
+    outbox.finish(folder, outbox.Done(params=effective_params(result), tags=tags, artifacts=artifacts))
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    run_file.drop_rows(folder / WORKER)
 
 
 def effective_params(result: TrainResult) -> dict[str, object]:
@@ -191,19 +264,6 @@ def effective_params(result: TrainResult) -> dict[str, object]:
         "threads": result.threads,
         "train_seconds": round(result.seconds, 1),
     }
-
-
-def evaluate(engines: Engines, task: Task, rows: Sequence[Row], spec: PolicySpec) -> dict[str, float]:
-    """The offline evaluator on validation rows: means of the task's metrics over up to `EVAL_ROWS` examples."""
-    held_out = [row.example for row in rows if row.split is Split.VALIDATION][:EVAL_ROWS]
-    engine = engines.open(spec)
-    values: dict[str, list[float]] = {}
-    for example in held_out:
-        answered = run_policy(task, spec, example.request, engine=engine)
-        for name, value in task.score(example, answered.parsed or {}).items():
-            if value is not None:
-                values.setdefault(name, []).append(value)
-    return {name: float(np.mean(found)) for name, found in values.items()}
 
 
 def policy_spec(task: Task, spec: TrainSpec, adapter: str, adapter_digest: str, price: Price) -> PolicySpec:
@@ -222,33 +282,16 @@ def policy_spec(task: Task, spec: TrainSpec, adapter: str, adapter_digest: str, 
 def _bundle(folder: Path, base: Base, spec: TrainSpec, result: TrainResult) -> Path:
     """Everything that is needed to run the model, but the base weights: those are named by digest."""
     part = folder / "bundle.part"
+    for leftover in (part, folder / "bundle"):
+        shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(result.adapter_dir, part / "adapter")
     (part / "tokenizer").mkdir()
     for name in TOKENIZER_FILES:
         if (base.path / name).is_file():
             shutil.copy(base.path / name, part / "tokenizer" / name)
-    (part / "train_spec.json").write_text(canonical_json(asdict(spec)) + "\n")
+    _write_spec(part, spec)
     return part.rename(folder / "bundle")
 
 
-def _trained(
-    task: Task,
-    spec: TrainSpec,
-    dataset: Dataset,
-    bundle: Path,
-    run_id: str,
-    requested: Mapping[str, Any],
-    price: Price,
-    *,
-    reused: bool,
-) -> Trained:
-    adapter = bundle / "adapter"
-    return Trained(
-        run_id=run_id,
-        bundle=bundle,
-        requested=requested,
-        dataset_digest=dataset.digest,
-        dataset_version=dataset.version,
-        policy_spec=policy_spec(task, spec, str(adapter), adapter_digest(adapter), price),
-        reused=reused,
-    )
+def _write_spec(folder: Path, spec: TrainSpec) -> None:
+    (folder / SPEC_FILE).write_text(canonical_json(asdict(spec)) + "\n")

@@ -15,11 +15,11 @@ from bakeoff.registry.bundle import folder_digest
 from bakeoff.registry.model import DIGEST_TAG
 from bakeoff.registry.register import register
 from bakeoff.training import contract
-from bakeoff.training.tracker import RunRecord
+from bakeoff.training.tracker import MetricPoint, RunRecord
 
 PARAMS = {
     **dict.fromkeys(["batch_size", "epochs", "seed", "rows", "steps", "tokens", "trainable_parameters"], 4),
-    **dict.fromkeys(["template_digest", "base_digest", "model_architecture", "dataset_version"], "x"),
+    **dict.fromkeys(["template_digest", "base_digest", "base_model", "model_architecture", "dataset_version"], "x"),
     "learning_rate": 2e-4,
 }
 
@@ -80,18 +80,46 @@ def test_a_run_reads_back_as_it_was_logged(mlflow: tracking.Connections, dataset
     )
 
 
-def test_points_are_sent_before_they_are_many(mlflow: tracking.Connections, dataset: Dataset) -> None:
-    """Somebody who watches the run sees the curve grow, and one request carries many points."""
+def test_a_point_that_is_there_already_changes_nothing(mlflow: tracking.Connections, dataset: Dataset) -> None:
+    """Name, step and moment are its identity: a batch that was cut off may be sent again."""
     tracker = mlflow.tracker
     run_id = tracker.start_run("sft", {}, {"task": dataset.task})
-    seen = []
-    for step in range(120):
-        tracker.log_metrics(run_id, {"training_loss": 0.1}, step)
-        if step in (98, 99, 119):
-            seen.append(len(tracker._client.get_metric_history(run_id, "training_loss")))
-    tracker.finish(run_id)
-    assert seen == [0, 100, 100]
-    assert tracker.read_run(run_id).points == {"training_loss": 120}
+    points = [MetricPoint(name="training_loss", value=1 / (n + 1), step=n, at_ms=1000 + n) for n in range(1200)]
+    points.append(MetricPoint(name="odd", value=float("nan"), step=0, at_ms=5))
+    tracker.log_points(run_id, points[:700])
+    for _ in range(2):
+        tracker.log_points(run_id, points)
+    assert tracker.history(run_id, "training_loss") == {(n, 1000 + n) for n in range(1200)}
+    assert tracker.read_run(run_id).points == {"training_loss": 1200, "odd": 1}
+    assert tracker.history(run_id, "never logged") == frozenset()
+
+
+def test_training_runs_are_listed_latest_first_without_datasets(mlflow: tracking.Connections, dataset: Dataset) -> None:
+    tracker = mlflow.tracker
+    assert tracker.list_runs(dataset.task) == []
+    tracker.register_dataset(dataset)
+    first = tracker.start_run("one", {"epochs": 1}, _tags(dataset.task))
+    time.sleep(0.002)
+    second = tracker.start_run("two", {}, _tags(dataset.task))
+    tracker.finish(first)
+    found = tracker.list_runs(dataset.task)
+    assert [(run.run_id, run.name, run.status) for run in found] == [
+        (second, "two", "RUNNING"),
+        (first, "one", "FINISHED"),
+    ]
+    assert found[1].params == {"epochs": "1"}
+    assert found[1].tags == {**_tags(dataset.task), "complete": "true"}
+    tracker.resume_run(first)
+    assert tracker.read_run(first).status == "RUNNING"
+
+
+def test_artefacts_come_back_whole_or_one_by_one(
+    mlflow: tracking.Connections, dataset: Dataset, bundle: Path, tmp_path: Path
+) -> None:
+    run_id = _train(mlflow.tracker, dataset, bundle)
+    assert folder_digest(mlflow.tracker.download(run_id, tmp_path / "all")) == folder_digest(bundle)
+    one = mlflow.tracker.download(run_id, tmp_path / "one", "adapter/adapter_config.json")
+    assert one.read_text() == "{}"
 
 
 def test_only_finished_and_complete_runs_are_found_again(
@@ -230,23 +258,22 @@ def test_a_tracker_that_does_not_answer_is_unreachable_within_seconds(scheme: st
     assert "MLFLOW_TRACKING_URI" in str(outage.value)
 
 
-def test_a_database_lost_during_a_run_is_unreachable_and_loses_no_point(
+def test_a_database_lost_during_a_run_is_unreachable_and_works_again_afterwards(
     mlflow_dsn: str, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """Its database is renamed away and back: the points of the outage arrive once, afterwards."""
+    """Its database is renamed away and back."""
     name = "mlflow_outage"
+    points = [MetricPoint(name="training_loss", value=0.1, step=step, at_ms=step) for step in range(100)]
     with psycopg.connect(mlflow_dsn, autocommit=True) as admin:
         admin.execute(f"create database {name}")
         opened = tracking.connect(mlflow_dsn.replace("mlflow_tracking_tests", name), str(tmp_path))
         run_id = opened.tracker.start_run("sft", {}, {"task": dataset.task})
         opened.close()
         admin.execute(f"alter database {name} rename to {name}_away")
-        for step in range(99):
-            opened.tracker.log_metrics(run_id, {"training_loss": 0.1}, step)
         with pytest.raises(Unreachable):
-            opened.tracker.log_metrics(run_id, {"training_loss": 0.1}, 99)
+            opened.tracker.log_points(run_id, points)
         admin.execute(f"alter database {name}_away rename to {name}")
-        opened.tracker.finish(run_id)
+        opened.tracker.log_points(run_id, points)
         assert opened.tracker.read_run(run_id).points == {"training_loss": 100}
         opened.close()
 

@@ -8,7 +8,7 @@ import torch
 from bakeoff.inference.choice_logits import allowed_logits, index_choices, take_apart
 from bakeoff.inference.encode import Encoder
 from bakeoff.training.choice_loss import UNLABELLED, choice_loss
-from bakeoff.training.recipes.lora_sft import collate
+from bakeoff.training.choice_trainer import collate
 from bakeoff.training.rows import EncodedRow, encode_row
 from tiny import NO, YES, row, write_model
 
@@ -104,3 +104,50 @@ def test_accumulated_micro_batches_equal_one_big_batch(folder: Path, rows: list[
         part.backward()
     torch.testing.assert_close(torch.stack(parts).sum(), whole)
     torch.testing.assert_close(_gradient(small), _gradient(big))
+
+
+def test_only_labelled_choices_are_learnt_from(folder: Path, rows: list[EncodedRow]) -> None:
+    """Proof of the mask by perturbation. Hidden states get a gradient at labelled places alone; what the model says
+    anywhere else (the prompt, forced tokens, unlabelled choices) and every token after the last labelled place may be
+    anything without changing the loss."""
+    model = _model(folder)
+    trunk, batch = take_apart(model), collate(rows)
+    index = index_choices([r.positions for r in rows], [r.tokens for r in rows])
+    hidden = trunk.body(input_ids=batch["input_ids"], use_cache=False).last_hidden_state.detach().requires_grad_()
+    loss = choice_loss(allowed_logits(hidden, trunk.head, index), batch["targets"], 6)
+    loss.backward()
+    labelled = {
+        (n, place)
+        for n, r in enumerate(rows)
+        for place, target in zip(r.positions, r.targets, strict=True)
+        if target != UNLABELLED
+    }
+    assert hidden.grad is not None
+    assert {(int(n), int(at)) for n, at in hidden.grad.abs().sum(-1).nonzero()} == labelled
+    noise = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
+    for n, at in labelled:
+        noise[n, at] = 0
+    again = choice_loss(allowed_logits(hidden + noise, trunk.head, index), batch["targets"], 6)
+    torch.testing.assert_close(again, loss)
+    for n, r in enumerate(rows):
+        batch["input_ids"][n, max(at for m, at in labelled if m == n) + 1 : len(r.input_ids)] = 5
+    other_ends = trunk.body(input_ids=batch["input_ids"], use_cache=False).last_hidden_state
+    torch.testing.assert_close(
+        choice_loss(allowed_logits(other_ends, trunk.head, index), batch["targets"], 6), loss, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_what_pads_a_row_and_how_far_changes_nothing(folder: Path, rows: list[EncodedRow]) -> None:
+    """The tiny tokenizer's pad is its end-of-turn token, as SmolLM2's is: masking goes by place, never by id."""
+    model, losses = _model(folder), []
+    trunk = take_apart(model)
+    index = index_choices([r.positions for r in rows], [r.tokens for r in rows])
+    for pad, more in ((0, 0), (2, 0), (7, 40)):
+        batch = collate(rows)
+        ids = torch.nn.functional.pad(batch["input_ids"], (0, more), value=pad)
+        for n, r in enumerate(rows):
+            ids[n, len(r.input_ids) :] = pad
+        hidden = trunk.body(input_ids=ids, use_cache=False).last_hidden_state
+        losses.append(choice_loss(allowed_logits(hidden, trunk.head, index), batch["targets"], 6))
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(losses[2], losses[0], rtol=1e-5, atol=1e-6)

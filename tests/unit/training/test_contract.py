@@ -1,9 +1,11 @@
+import ast
+import re
 from dataclasses import replace
 
 import pytest
 
 from bakeoff.errors import Refused
-from bakeoff.training.contract import CONTRACT, check, enforce
+from bakeoff.training.contract import CONTRACT, START, Item, check, enforce, script
 from bakeoff.training.tracker import RunRecord
 
 PARAMS = {
@@ -18,6 +20,7 @@ PARAMS = {
     "tokens": "99000",
     "trainable_parameters": "1000000",
     "template_digest": "sha256:t",
+    "base_model": "smollm2",
     "base_digest": "sha256:b",
 }
 TAGS = {"task": "toy", "dataset_version": "2025-01-03", "git_commit": "abc", "lock_digest": "sha256:l"}
@@ -46,40 +49,57 @@ def test_a_complete_run_fulfils_the_contract() -> None:
     enforce(COMPLETE, PARAMS | TAGS)
 
 
-@pytest.mark.parametrize("name", sorted(PARAMS))
-def test_each_missing_parameter_is_named(name: str) -> None:
-    record = replace(COMPLETE, params={k: v for k, v in PARAMS.items() if k != name})
-    assert [p for p in check(record, {}) if p.startswith(f"parameter {name} is missing")] == list(check(record, {}))
-    assert len(check(record, {})) == 1
+def without(record: RunRecord, item: Item) -> RunRecord:
+    """The run as if nobody had logged this item."""
+    if item.kind == "param":
+        return replace(record, params={k: v for k, v in record.params.items() if k != item.name})
+    if item.kind == "tag":
+        return replace(record, tags={k: v for k, v in record.tags.items() if k != item.name})
+    if item.kind == "dataset":
+        return replace(record, datasets=())
+    if item.kind == "artifact":
+        return replace(record, artifacts=tuple(p for p in record.artifacts if not re.fullmatch(item.pattern, p)))
+    kept = {k: v for k, v in record.metrics.items() if not re.fullmatch(item.pattern, k)}
+    return replace(record, metrics=kept, points={k: v for k, v in record.points.items() if k in kept})
 
 
-@pytest.mark.parametrize("name", sorted(TAGS))
-def test_each_missing_tag_is_named(name: str) -> None:
-    record = replace(COMPLETE, tags={k: v for k, v in TAGS.items() if k != name})
-    (problem,) = check(record, {})
-    assert problem.startswith(f"tag {name} is missing")
+@pytest.mark.parametrize("item", CONTRACT, ids=lambda item: f"{item.kind} {item.name}")
+def test_each_missing_item_is_named_alone(item: Item) -> None:
+    """Over the list itself, so that a new item is tested by itself."""
+    (problem,) = check(without(COMPLETE, item), {})
+    assert item.name in problem
+    assert "missing" in problem
+    assert item.why in problem
 
 
-@pytest.mark.parametrize(
-    ("gone", "problem"),
-    [
-        ("adapter_model.safetensors", "artefact trained model"),
-        ("tokenizer.json", "artefact tokenizer"),
-        ("chat_template.jinja", "artefact chat template"),
-        ("adapter_config.json", "artefact model config"),
-    ],
-)
-def test_each_missing_artefact_is_named(gone: str, problem: str) -> None:
-    record = replace(COMPLETE, artifacts=tuple(path for path in FILES if not path.endswith(gone)))
-    (found,) = check(record, {})
-    assert found.startswith(problem)
+@pytest.mark.parametrize("item", [i for i in CONTRACT if i.kind in START and i.known == "start"], ids=lambda i: i.name)
+def test_what_is_known_at_the_start_is_missed_before_the_first_step(item: Item) -> None:
+    started = replace(COMPLETE, status="RUNNING", metrics={}, points={}, artifacts=(), datasets=())
+    (problem,) = check(without(started, item), {}, stage="start")
+    assert item.name in problem
 
 
-@pytest.mark.parametrize("name", ["training_loss", "validation_loss"])
-def test_each_missing_curve_is_named(name: str) -> None:
-    record = replace(COMPLETE, points={k: v for k, v in COMPLETE.points.items() if k != name})
-    (problem,) = check(record, {})
-    assert problem.startswith(f"metric {name} is missing")
+def test_no_item_is_listed_twice_and_each_says_how_it_is_logged() -> None:
+    assert len({(item.kind, item.name) for item in CONTRACT}) == len(CONTRACT)
+    for item in CONTRACT:
+        ast.parse(item.how)
+        assert "mlflow.log_" in item.how or "mlflow.set_tag" in item.how
+
+
+def test_the_script_for_notebooks_is_python_that_holds_every_item_which_nobody_can_work_out() -> None:
+    text = script("toy", "right")
+    ast.parse(text)
+    for item in CONTRACT:
+        indented = "\n".join(f"    {line}" for line in item.how.replace("METRIC", "right").splitlines())
+        assert (indented in text) is not item.derived, item.name
+    assert 'task = "toy"' in text
+    assert "bakeoff." not in text, "it must run where bakeoff is not installed"
+
+
+@pytest.mark.parametrize("path", ["training_args.bin", "checkpoint-3/optimizer.pt", "model/weights.PKL", "a/b.joblib"])
+def test_a_pickle_anywhere_is_named(path: str) -> None:
+    (problem,) = check(replace(COMPLETE, artifacts=(*FILES, path)), {})
+    assert problem.startswith(f"artefact {path} is a pickle")
 
 
 def test_a_single_loss_is_no_curve() -> None:
@@ -98,6 +118,13 @@ def test_eval_scores_are_missing_or_no_numbers() -> None:
     assert missing.startswith("metrics eval_* are missing")
     (wrong,) = check(replace(COMPLETE, metrics={**bare, "eval_x": float("inf")}), {})
     assert wrong == "metric eval_x is inf, expected a number"
+
+
+@pytest.mark.parametrize("name", ["eval_loss", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second"])
+def test_what_a_trainer_calls_eval_is_no_score_of_the_offline_evaluator(name: str) -> None:
+    bare = {k: v for k, v in COMPLETE.metrics.items() if not k.startswith("eval_")}
+    (missing,) = check(replace(COMPLETE, metrics={**bare, name: 1.0}), {})
+    assert missing.startswith("metrics eval_* are missing")
 
 
 def test_a_run_without_dataset_input_is_incomplete() -> None:
@@ -132,14 +159,14 @@ def test_a_requested_value_outside_the_list_must_be_logged_too() -> None:
     assert check(replace(COMPLETE, tags={**TAGS, "policy_id": "toy_policy"}), {"policy_id": "toy_policy"}) == ()
 
 
-def test_before_step_0_only_tags_and_parameters_that_are_asked_for_must_be_there() -> None:
-    started = replace(COMPLETE, status="RUNNING", metrics={}, points={}, artifacts=(), datasets=())
-    assert check(started, PARAMS, stage="start") == ()
-    assert len(check(started, PARAMS)) == 9
-    asked = {"learning_rate", "batch_size", "epochs", "dataset_version", "model_architecture", "seed", "base_digest"}
-    record = replace(started, params={name: PARAMS[name] for name in asked})
-    assert check(record, {}, stage="start") == (), "what training finds out comes later"
-    assert len(check(replace(started, params={}), {}, stage="start")) == len(asked)
+def test_before_step_0_nothing_is_asked_for_that_only_training_finds_out() -> None:
+    asked = {item.name for item in CONTRACT if item.kind == "param" and item.known == "start"}
+    started = replace(
+        COMPLETE, status="RUNNING", metrics={}, points={}, artifacts=(), datasets=(),
+        params={name: PARAMS[name] for name in asked},
+    )  # fmt: skip
+    assert check(started, {}, stage="start") == ()
+    assert {"rows", "steps", "tokens", "trainable_parameters", "template_digest"}.isdisjoint(asked)
 
 
 def test_the_refusal_lists_everything_at_once() -> None:
@@ -147,4 +174,4 @@ def test_the_refusal_lists_everything_at_once() -> None:
     with pytest.raises(Refused) as refusal:
         enforce(empty, {})
     assert str(refusal.value).count("\n  - ") == len(CONTRACT) + 1
-    assert "docs/training-workflow.md" in str(refusal.value)
+    assert "bakeoff contract show" in str(refusal.value)

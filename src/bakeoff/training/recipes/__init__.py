@@ -1,1 +1,1 @@
-"""Ways to train, one file each; self-contained and meant to be copied."""
+"""Ways to train, one file each, on shared parts (`choice_trainer`, `lora`, `rows`); meant to be read and copied."""

@@ -11,8 +11,9 @@ import torch
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.encode import Encoder
 from bakeoff.training.adapter import adapter_digest, read_encoding
+from bakeoff.training.lora import target_modules
 from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
-from bakeoff.training.recipes.lora_sft import target_modules, train
+from bakeoff.training.recipes.lora_sft import train
 from tiny import NO, YES, row, write_model
 
 SPEC = TrainSpec(

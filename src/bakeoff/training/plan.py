@@ -1,0 +1,144 @@
+"""What a run would do, before it does it: rows, steps, tokens, time and memory."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bakeoff.datasets import files
+from bakeoff.datasets.model import Dataset, Split
+from bakeoff.errors import BakeoffError
+from bakeoff.inference.encode import Encoder
+from bakeoff.task import Task
+from bakeoff.training import run_file, starts, worker
+from bakeoff.training.contract import CONTRACT
+from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
+from bakeoff.training.rows import encode_row
+from bakeoff.training.run import training_pairs, training_rows
+from bakeoff.training.run_file import RunFile
+from bakeoff.training.sizes import Memory, memory, read_shape, trainable
+
+WARM_STEPS = 3
+"""Steps that are really trained to measure the speed; the first of them only warms up."""
+_SPEED_FIELDS = ("base_digest", "recipe", "dtype", "micro_batch", "lora_r", "lora_layers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Trained tokens (without padding) per second on this machine, and how that is known."""
+
+    tokens_per_second: float
+    source: str  # a sentence part
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A run that was not started."""
+
+    spec: TrainSpec
+    rows: int  # to train on, per epoch; pairs for lora_dpo
+    rows_too_long: int  # more than max_tokens; above 0.5 % the run would be refused
+    validation_rows: int
+    longest_row: int  # tokens
+    tokens: int  # all epochs, without padding
+    steps: int  # optimizer steps
+    base_parameters: int
+    trainable_parameters: int
+    memory: Memory
+    speed: Speed | None  # None: neither measured nor known from a run
+    logged: tuple[str, ...]  # what the tracker would get
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training alone, without loading the model and without the offline evaluation at the end."""
+        return None if self.speed is None else self.tokens / self.speed.tokens_per_second
+
+
+def plan(
+    task: Task, dataset: Dataset, spec: TrainSpec, *, base_dir: Path, work: Path, threads: int, measure: bool
+) -> Plan:
+    """Reads the dataset and encodes its rows. With `measure`, and where no run of the same kind is kept in `work`,
+    trains a few steps on the newest rows in a scratch folder.
+
+    Raises Refused where the recipe cannot run here, UsageError for rows that cannot be encoded."""
+    gather = training_pairs if spec.recipe == "lora_dpo" else training_rows
+    rows = files.load(dataset.uri)
+    learn: Sequence[TrainingRow | PairRow] = gather(task, rows, Split.TRAIN)
+    watch: Sequence[TrainingRow | PairRow] = gather(task, rows, Split.VALIDATION)
+    worker.require(spec, learn)
+    encoder = Encoder.open(base_dir)
+    used = learn if spec.max_rows is None else learn[-spec.max_rows :]
+    lengths = [len(encode_row(encoder, row, spec.decoding_mode).input_ids) for row in used]
+    kept = [length for length in lengths if length <= spec.max_tokens]
+    shape = read_shape(base_dir)
+    speed = known_speed(work, spec, threads)
+    if speed is None and measure and kept:
+        start = starts.folder_of(work, spec.start)
+        speed = measured_speed(spec, used, base_dir=base_dir, start_dir=start, threads=threads)
+    return Plan(
+        spec=spec,
+        rows=len(kept),
+        rows_too_long=len(lengths) - len(kept),
+        validation_rows=len(watch),
+        longest_row=max(kept, default=0),
+        tokens=sum(kept) * spec.epochs,
+        steps=-(-len(kept) // spec.batch_size) * spec.epochs,
+        base_parameters=shape.parameters,
+        trainable_parameters=trainable(shape, spec.lora_r, spec.lora_layers),
+        memory=memory(shape, spec, max(kept, default=0)),
+        speed=speed,
+        logged=tuple(f"{item.kind} {item.name}" for item in CONTRACT),
+    )
+
+
+def known_speed(work: Path, spec: TrainSpec, threads: int) -> Speed | None:
+    """Of the latest run below `work` with the same base, recipe, number format, adapter, micro-batch and threads."""
+    wanted = {name: getattr(spec, name) for name in _SPEED_FIELDS}
+    for path in sorted((work / "runs").glob(f"*/worker/{run_file.RESULT}"), key=_moment, reverse=True):
+        try:
+            asked = json.loads(path.with_name(run_file.RUN).read_text())
+            done: Mapping[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        alike = asked["threads"] == threads and all(asked["spec"][n] == value for n, value in wanted.items())
+        if alike and done["seconds"] > 0:
+            return Speed(tokens_per_second=done["tokens"] / done["seconds"], source=f"run in {path.parent.parent.name}")
+    return None
+
+
+def _moment(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def measured_speed(
+    spec: TrainSpec,
+    rows: Sequence[TrainingRow | PairRow],
+    *,
+    base_dir: Path,
+    start_dir: Path | None,
+    threads: int,
+) -> Speed | None:
+    """Trains `WARM_STEPS` steps on the newest rows and times all but the first. None for rows that cannot be trained
+    on: the run itself will say why."""
+    few = list(rows[-WARM_STEPS * spec.batch_size :])
+    short = replace(spec, epochs=1, max_rows=None, min_pairs=None if spec.min_pairs is None else 1)
+    moments: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        run = RunFile(
+            spec=short, rows=few, validation_rows=few[:1], base_dir=base_dir, start_dir=start_dir,
+            out_dir=place / "adapter", checkpoints=place / "checkpoints", threads=threads,
+        )  # fmt: skip
+        try:
+            result = worker.execute(run_file.write(place, run), lambda *_: moments.append(time.perf_counter()))
+        except BakeoffError:
+            return None
+    if len(moments) < 2:
+        return None
+    tokens = result.tokens / result.steps * (len(moments) - 1)
+    return Speed(
+        tokens_per_second=tokens / (moments[-1] - moments[0]), source=f"{len(moments) - 1} steps measured just now"
+    )

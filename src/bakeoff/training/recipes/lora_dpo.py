@@ -1,0 +1,255 @@
+"""Learning from edits: what people kept over what they were shown, from an adapter that `lora_sft` made.
+
+Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290) on exactly what decoding mode 'choices'
+compares; `bakeoff.training.dpo_loss` derives it. Where two answers differ in few places, DPO alone may push both
+down (Pal et al. 2024, arXiv 2402.13228), so a supervised term stays beside it, and training is refused further steps
+when the kept answers become less likely than they were at the start.
+
+Curves beside the usual ones, per step: ``dpo_loss`` (ln 2 at the first step), ``sft_loss``, ``chosen_gain`` (nats by
+which the kept answers became likelier than at the start), ``preferred`` (share of pairs whose margin grew).
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakeoff.errors import Refused
+from bakeoff.inference.choice_logits import take_apart
+from bakeoff.inference.encode import Encoder
+from bakeoff.training.adapter import adapter_digest
+from bakeoff.training.choice_loss import choice_loss
+from bakeoff.training.choice_trainer import (
+    VALIDATION_ROWS,
+    ChoiceTrainer,
+    Keeping,
+    OnStep,
+    about,
+    collate,
+    columns,
+    fit,
+    no_trace,
+    number_format,
+    open_trainer,
+    versions,
+)
+from bakeoff.training.dpo_loss import answer_logprobs, dpo_loss
+from bakeoff.training.lora import attach, load_causal, write_adapter
+from bakeoff.training.model import UNLABELLED, PairRow, TrainResult, TrainSpec
+from bakeoff.training.rows import EncodedPair, EncodedPairs, encode_pairs
+
+WATCHED_SHARE, WATCHED_STEPS = 0.2, 10
+"""The gain of kept answers is judged over the last fifth of all steps, at least this many: the first steps of a run go
+down now and then before they go up."""
+MAY_FALL = 0.01
+"""Nats that the kept answers may lose before the run is refused: rounding, not forgetting."""
+
+
+def train(
+    spec: TrainSpec,
+    pairs: Sequence[PairRow],
+    validation_pairs: Sequence[PairRow] = (),
+    *,
+    start_dir: Path,
+    base_dir: Path,
+    out_dir: Path,
+    threads: int,
+    on_step: OnStep | None = None,
+    keeping: Keeping | None = None,
+) -> TrainResult:
+    """Trains the adapter in `start_dir` further and writes it to `out_dir`; otherwise as `lora_sft.train`.
+
+    Raises Refused for fewer than `spec.min_pairs` pairs whose answers differ, for a start that is not the adapter that
+    `spec.start` names, and where the kept answers become less likely than they were at the start."""
+    with no_trace(threads):
+        encoder = Encoder.open(base_dir)
+        found = encode_pairs(encoder, pairs if spec.max_rows is None else pairs[-spec.max_rows :], spec)
+        enough(found, spec)
+        held_out = encode_pairs(encoder, validation_pairs[:VALIDATION_ROWS], spec).kept
+        model = attach(load_causal(base_dir, number_format(spec)), start_dir, spec, encoder.template_digest)
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer = _open(spec, model, encoder, found.kept, held_out, Path(scratch), on_step, keeping)
+            fitted = fit(trainer, about(spec, found.kept, threads))
+        if trainer.fell:
+            raise Refused(
+                f"stopped at step {trainer.state.global_step}: what people kept became less likely than before "
+                f"({trainer.fell:+.3f} nats per pair), so the pairs only push answers down",
+                cure=f"--learning-rate {spec.learning_rate / 4:g}, or a larger --sft-weight than {spec.sft_weight:g}",
+            )
+        write_adapter(trainer.model, spec, encoder.template_digest, out_dir)
+    return TrainResult(
+        adapter_dir=out_dir,
+        adapter_digest=adapter_digest(out_dir),
+        base_digest=spec.base_digest,
+        template_digest=encoder.template_digest,
+        rows=len(found.kept),
+        rows_too_long=found.too_long,
+        validation_rows=len(held_out),
+        steps=trainer.state.global_step,
+        resumed_at=fitted.resumed_at,
+        choices=sum(pair.differing for pair in found.kept),
+        tokens=sum(len(pair.input_ids) for pair in found.kept) * spec.epochs,
+        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
+        threads=threads,
+        curves=tuple(trainer.curves),
+        seconds=fitted.seconds,
+        bookkeeping_seconds=fitted.bookkeeping,
+        versions=versions(),
+    )
+
+
+def enough(found: EncodedPairs, spec: TrainSpec) -> None:
+    """Raises Refused below `spec.min_pairs`."""
+    least = spec.min_pairs or 1
+    if len(found.kept) < least:
+        raise Refused(
+            f"{len(found.kept)} edit pairs ({found.same} more look the same to the schema); lora_dpo is offered from "
+            f"{least} pairs on",
+            cure="train lora_sft, which learns from every kept answer; or --min-pairs N where you know better",
+        )
+
+
+class PairTrainer(ChoiceTrainer):
+    """ChoiceTrainer with the preference loss and a supervised term."""
+
+    def __init__(self, *, spec: TrainSpec, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.spec = spec
+        self.fell: float = 0.0  # nats that kept answers lost, once that stopped the run
+        self._sums = torch.zeros(4)  # of a step so far: dpo loss, supervised loss, gain, pairs preferred
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        """[2]: pairs and supervised choices of the whole batch."""
+        pairs = sum(len(batch["reference"]) for batch in batch_samples)
+        labelled = sum(int((batch["targets"] != UNLABELLED).sum()) for batch in batch_samples)
+        return torch.tensor([pairs, labelled], device=device)
+
+    def compute_loss(
+        self,
+        model: Any,  # noqa: ARG002 - the trunk is the same module without the head
+        inputs: Mapping[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        items = num_items_in_batch
+        if items is None:
+            items = self._get_num_items_in_batch([inputs], inputs["targets"].device)
+        preference, supervised, gain, preferred = self.parts(inputs, items)
+        loss = preference + float(self.spec.sft_weight or 0) * supervised
+        if torch.is_grad_enabled():
+            self._sums += torch.stack([preference, supervised, gain, preferred]).detach().cpu()
+        return (loss, None) if return_outputs else loss
+
+    def parts(self, inputs: Mapping[str, torch.Tensor], items: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Shares of this micro-batch in the batch's preference loss, supervised loss, gain and preferred pairs."""
+        logits = self.choice_logits(inputs)
+        chosen, rejected = _both(logits, inputs)
+        preference = dpo_loss(chosen, rejected, inputs["reference"], float(self.spec.beta or 0), items[0])
+        supervised = choice_loss(logits, inputs["targets"], items[1])
+        gain = (chosen - inputs["chosen_reference"]).sum() / items[0]
+        preferred = (chosen - rejected > inputs["reference"]).float().sum() / items[0]
+        return preference, supervised, gain, preferred
+
+    def validation(self) -> dict[str, float]:
+        """The whole loss over the held-out pairs, and its supervised part, which compares with `lora_sft`."""
+        batches = [self._prepare_inputs(self.data_collator([row])) for row in self.held_out]
+        items = self._get_num_items_in_batch(batches, self.args.device)
+        self.model.eval()
+        with torch.no_grad():
+            parts = [self.parts(batch, items) for batch in batches]
+        self.model.train()
+        preference, supervised = (float(sum(part[i] for part in parts)) for i in (0, 1))
+        return {
+            "validation_loss": preference + float(self.spec.sft_weight or 0) * supervised,
+            "validation_sft_loss": supervised,
+        }
+
+    def step_metrics(self) -> dict[str, float]:
+        values = dict(zip(("dpo_loss", "sft_loss", "chosen_gain", "preferred"), self._sums.tolist(), strict=True))
+        self._sums = torch.zeros(4)
+        gains = [point.value for point in self.curves if point.name == "chosen_gain"] + [values["chosen_gain"]]
+        self.fell = forgetting(gains, self.state.max_steps)
+        if self.fell:
+            self.control.should_training_stop = True
+        return values
+
+    def note_references(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows with what the start thinks of both answers; the model must be as it was loaded."""
+        self.model.eval()
+        noted = []
+        with torch.no_grad():
+            for row in rows:
+                batch = self._prepare_inputs(collate_pairs([row | {"reference": 0.0, "chosen_reference": 0.0}]))
+                chosen, rejected = _both(self.choice_logits(batch), batch)
+                noted.append(row | {"reference": float(chosen - rejected), "chosen_reference": float(chosen)})
+        self.model.train()
+        return noted
+
+
+def _both(logits: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """[batch] log-probabilities of the kept and of the shown answers, over the choices where they differ."""
+    rows, batch = inputs["rows"], len(inputs["reference"])
+    return (
+        answer_logprobs(logits, inputs["chosen"], rows, batch),
+        answer_logprobs(logits, inputs["rejected"], rows, batch),
+    )
+
+
+def forgetting(gains: Sequence[float], steps: int) -> float:
+    """Mean gain of the kept answers over the last steps where it shows that they are being forgotten, else 0.
+
+    Args:
+        gains: nats per pair and step so far, oldest first.
+        steps: steps of the whole run."""
+    window = max(WATCHED_STEPS, math.ceil(WATCHED_SHARE * steps))
+    if len(gains) < window:
+        return 0.0
+    mean = math.fsum(gains[-window:]) / window
+    return mean if mean < -MAY_FALL else 0.0
+
+
+def collate_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """As `collate`, with both sides [n] and the references [batch]."""
+    return collate(rows) | {
+        "chosen": torch.tensor([value for row in rows for value in row["chosen"]]),
+        "rejected": torch.tensor([value for row in rows for value in row["rejected"]]),
+        "reference": torch.tensor([row["reference"] for row in rows], dtype=torch.float32),
+        "chosen_reference": torch.tensor([row["chosen_reference"] for row in rows], dtype=torch.float32),
+    }
+
+
+def _open(
+    spec: TrainSpec,
+    model: Any,
+    encoder: Encoder,
+    pairs: Sequence[EncodedPair],
+    held_out: Sequence[EncodedPair],
+    scratch: Path,
+    on_step: OnStep | None,
+    keeping: Keeping | None,
+) -> PairTrainer:
+    """The references are noted by the trainer itself, in the numbers that it trains in, before the first step."""
+    from datasets import Dataset
+
+    trainer: PairTrainer = open_trainer(
+        PairTrainer,
+        spec,
+        [columns(pair) for pair in pairs],
+        on_step=on_step,
+        scratch=scratch,
+        spec=spec,
+        trunk=take_apart(model.get_base_model()),
+        dtype=number_format(spec),
+        held_out=(),
+        keeping=keeping,
+        model=model,
+        data_collator=collate_pairs,
+        processing_class=encoder.tokenizer,
+    )
+    trainer.train_dataset = Dataset.from_list(trainer.note_references([columns(pair) for pair in pairs]))
+    trainer.held_out = trainer.note_references([columns(pair) for pair in held_out])
+    return trainer

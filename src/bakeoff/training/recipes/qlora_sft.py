@@ -1,0 +1,72 @@
+"""QLoRA (Dettmers et al. 2023, arXiv 2305.14314): `lora_sft` over a base whose weights are kept in 4 bits.
+
+The loss, the rows, the loop and the adapter are those of `lora_sft`; only the frozen base is smaller, so that a large
+model fits on one GPU. The adapter learns over the rounded base and is served over the full one: its offline scores
+are measured as it is served, so what rounding costs is in them.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakeoff.errors import Refused
+from bakeoff.training.choice_trainer import Keeping, OnStep
+from bakeoff.training.lora import load_causal
+from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.recipes import lora_sft
+
+QUANTIZATION: dict[str, Any] = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",  # quantiles of a normal distribution, as weights have
+    "bnb_4bit_use_double_quant": True,  # the scales are quantised too: 0.4 bits less per weight
+    "bnb_4bit_compute_dtype": "bfloat16",
+}
+
+
+def train(
+    spec: TrainSpec,
+    rows: Sequence[TrainingRow],
+    validation_rows: Sequence[TrainingRow] = (),
+    *,
+    base_dir: Path,
+    out_dir: Path,
+    threads: int,
+    on_step: OnStep | None = None,
+    keeping: Keeping | None = None,
+) -> TrainResult:
+    """As `lora_sft.train`. Raises Refused, before anything is read, where there is no NVIDIA GPU or no bitsandbytes."""
+    require_gpu()
+    return lora_sft.train(
+        spec,
+        rows,
+        validation_rows,
+        base_dir=base_dir,
+        out_dir=out_dir,
+        threads=threads,
+        on_step=on_step,
+        keeping=keeping,
+        load_base=four_bit_base,
+    )
+
+
+def require_gpu() -> None:
+    """Raises Refused with what to do instead."""
+    if not torch.cuda.is_available():
+        raise Refused(
+            "qlora_sft needs an NVIDIA GPU: its 4-bit matrices have no CPU kernels worth waiting for",
+            cure="--recipe lora_sft trains the same adapter over the full base; or run this on a machine with a GPU",
+        )
+    if find_spec("bitsandbytes") is None:
+        raise Refused("qlora_sft needs bitsandbytes, which is not installed", cure="pip install bitsandbytes")
+
+
+def four_bit_base(base_dir: Path, spec: TrainSpec) -> Any:  # noqa: ARG001 - what 4 bits stand for is not in the spec
+    """The base in 4-bit normal floats, computing in bfloat16, on the first GPU."""
+    from transformers import BitsAndBytesConfig
+
+    return load_causal(
+        base_dir, torch.bfloat16, quantization_config=BitsAndBytesConfig(**QUANTIZATION), device_map={"": 0}
+    )

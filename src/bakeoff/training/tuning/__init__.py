@@ -1,0 +1,1 @@
+"""Hyperparameters: the search, and what it found for later runs."""

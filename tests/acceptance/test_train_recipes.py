@@ -1,0 +1,95 @@
+"""Recipes through the whole run: taken up again after it was broken off, and learning from edits on top of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stages
+import teachable
+import tiny
+from bakeoff import lifecycle
+from bakeoff.cli.training import DEFAULTS, settled
+from bakeoff.datasets.model import Dataset
+from bakeoff.errors import Refused
+from bakeoff.fingerprint import short
+from bakeoff.inference.model import Price
+from bakeoff.lifecycle import Deps
+from bakeoff.task import Answer, Example, Preference, Request
+from bakeoff.training import choice_trainer
+from bakeoff.training.adapter import adapter_digest
+from bakeoff.training.model import TrainSpec
+
+
+class Opinionated(teachable.Teachable):
+    """Everybody was shown the other drink."""
+
+    def preference(self, example: Example) -> Preference:
+        other = "coffee" if example.target["drink"] == "tea" else "tea"
+        return Preference(chosen={"drink": example.target["drink"]}, rejected={"drink": other})
+
+    def labels(self, request: Request, answer: Answer) -> dict[str, str]:
+        return {"drink": json.dumps(answer["drink"])}
+
+
+@pytest.fixture
+def dataset(deps: Deps, clock: stages.Clock) -> Dataset:
+    return teachable.shop_dataset(deps, clock)
+
+
+@pytest.fixture
+def spec(deps: Deps, dataset: Dataset, tmp_path: Path) -> TrainSpec:
+    return teachable.spec(deps, dataset, tiny.write_model(tmp_path / "tiny"), epochs=3)
+
+
+def _train(deps: Deps, dataset: Dataset, spec: TrainSpec, on_step: Callable[[int, int], None] = lambda *_: None) -> Any:
+    watched = replace(deps, progress=teachable.Watched(on_step))
+    return lifecycle.train(watched, Opinionated(), dataset, spec, price=Price())
+
+
+def test_a_run_that_was_broken_off_goes_on_and_is_one_run(
+    deps: Deps, dataset: Dataset, spec: TrainSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same adapter as the unbroken run, one MLflow run with every step once, no checkpoint left behind."""
+    monkeypatch.setattr(choice_trainer, "CHECKPOINT_SHARE", 0.2)
+    monkeypatch.setattr(choice_trainer, "CHECKPOINT_COST", 1.0)
+    folder = deps.work / "runs" / short(spec.fingerprint)
+
+    def break_off(done: int, _: int) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _train(deps, dataset, spec, break_off)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
+    seen: list[int] = []
+    trained = _train(deps, dataset, spec, lambda done, _: seen.append(done))
+    assert seen == list(range(7, 13))
+    assert not (folder / "checkpoints").exists()
+    # What people asked is not left lying about.
+    assert sorted(path.name for path in (folder / "worker").iterdir()) == ["result.json", "run.json"]
+    record = deps.tracker.read_run(trained.run_id)
+    assert (record.status, record.points["training_loss"]) == ("FINISHED", 12)
+    unbroken = _train(replace(deps, work=tmp_path / "elsewhere"), dataset, replace(spec, seed=0))
+    assert adapter_digest(unbroken.bundle / "adapter") == adapter_digest(trained.bundle / "adapter")
+
+
+def test_edits_are_learnt_from_on_top_of_a_run(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:
+    """lora_sft, then lora_dpo from that run by its id: registered like any other, with the first step at ln 2."""
+    first = _train(deps, dataset, spec)
+    options = {name: DEFAULTS[name] for name in ("lora_r", "lora_alpha")} | {"recipe": "lora_dpo"}
+    found = settled(deps, options | {"from_run": first.run_id, "lora_layers": "all", "learning_rate": None})
+    second = replace(spec, **found, min_pairs=4, epochs=1)
+    assert second.start == adapter_digest(first.bundle / "adapter")
+    with pytest.raises(Refused, match="lora_dpo is offered from 1000 pairs on"):
+        _train(deps, dataset, replace(second, min_pairs=1000))
+    trained = _train(deps, dataset, second)
+    record = deps.tracker.read_run(trained.run_id)
+    assert {"dpo_loss", "sft_loss", "chosen_gain", "preferred", "validation_loss"} <= set(record.metrics)
+    assert record.params["beta"] == "0.1"
+    version = lifecycle.register(deps, Opinionated(), trained, "toy_policy")
+    assert version.mlflow_run_id == trained.run_id
+    assert adapter_digest(trained.bundle / "adapter") != second.start

@@ -1,0 +1,135 @@
+"""A run as files, and the worker that carries it out in another process."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bakeoff.errors import Refused, UsageError
+from bakeoff.training import run_file, worker
+from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
+from bakeoff.training.run_file import RunFile
+from tiny import NO, YES, row, write_model
+
+SRC = Path(__file__).parents[3] / "src"
+SPEC = TrainSpec(
+    task="toy", dataset_digest="d", base="tiny", base_digest="sha256:b", prompt_version="7", dtype="float32",
+    learning_rate=0.02, lora_r=8, lora_layers=None, epochs=3, micro_batch=1,
+)  # fmt: skip
+TRUTH = {"soup": YES, "curry": YES, "stew": NO, "pie": NO}
+
+
+def _rows(count: int, seed: int) -> list[TrainingRow]:
+    rng = random.Random(seed)
+    wishes = ["A.", "Bee\u2028line.", "Sea."]  # a line separator inside a text is no end of a row
+    return [row(rng.choice(wishes), rng.sample(sorted(TRUTH), 4), TRUTH) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("base"))
+
+
+def _run(base: Path, folder: Path, **changes: object) -> RunFile:
+    run = RunFile(
+        spec=SPEC, rows=_rows(14, 1), validation_rows=_rows(3, 2), base_dir=base, start_dir=None,
+        out_dir=folder / "adapter", checkpoints=folder / "checkpoints", every=2, threads=1,
+    )  # fmt: skip
+    return replace(run, **changes)
+
+
+def _start(path: Path) -> "subprocess.Popen[str]":
+    """Nothing of our environment but where the code is: a worker reads its file and torchrun's variables."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bakeoff.training.worker", str(path)],
+        env={"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """kill -9 in the second epoch, then the same run file: same losses at every step, same adapter, bit for bit."""
+    unbroken = worker.execute(run_file.write(tmp_path / "whole", _run(base, tmp_path / "whole")))
+    path = run_file.write(tmp_path / "broken", _run(base, tmp_path / "broken"))
+    killed = _start(path)
+    assert killed.stderr is not None
+    said = next(line for line in killed.stderr if line.startswith("step 7/12"))
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL, said
+    killed.communicate()
+    assert not (tmp_path / "broken" / "adapter").exists()
+    assert not (tmp_path / "broken" / run_file.RESULT).exists()
+    assert worker.main([str(path)]) == 0
+    assert capsys.readouterr().out.strip() == unbroken.adapter_digest
+    result = json.loads((tmp_path / "broken" / run_file.RESULT).read_text())
+    assert result["resumed_at"] in (6, 8)  # one more step may have been done before the signal came
+    assert unbroken.resumed_at == 0
+    losses = [(point.step, point.value) for point in unbroken.curves if point.name == "training_loss"]
+    assert [(p["step"], p["value"]) for p in result["curves"] if p["name"] == "training_loss"] == losses
+    assert len(result["curves"]) == len(unbroken.curves)
+
+
+def test_a_run_file_reads_back_as_it_was(base: Path, tmp_path: Path) -> None:
+    pair = PairRow(**{name: getattr(_rows(1, 3)[0], name) for name in ("messages", "schema", "labels")},
+                   chosen=TRUTH, rejected={"soup": NO})  # fmt: skip
+    for run in (_run(base, tmp_path), _run(base, tmp_path, rows=[pair], validation_rows=[], start_dir=base)):
+        found = run_file.read(run_file.write(tmp_path, run))
+        assert (found.spec, found.threads, found.every) == (run.spec, run.threads, run.every)
+        assert list(found.rows) == list(run.rows)
+        assert list(found.validation_rows) == list(run.validation_rows)
+        for name in ("base_dir", "out_dir", "checkpoints", "start_dir"):
+            assert (getattr(found, name) or Path()).resolve() == (getattr(run, name) or Path()).resolve()
+
+
+def test_a_run_folder_may_be_moved(base: Path, tmp_path: Path) -> None:
+    """What lies below it is named relative to it."""
+    run_file.write(tmp_path / "here", _run(base, tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    found = run_file.read(tmp_path / "there" / run_file.RUN)
+    assert found.out_dir == tmp_path / "there" / "adapter"
+
+
+def test_rows_that_were_changed_are_refused(base: Path, tmp_path: Path) -> None:
+    path = run_file.write(tmp_path, _run(base, tmp_path))
+    with (tmp_path / "rows.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(UsageError, match="rows.jsonl was changed after run.json was written"):
+        run_file.read(path)
+    with pytest.raises(UsageError, match="is not a run file"):
+        run_file.read(tmp_path / "none.json")
+
+
+def test_several_processes_are_refused_before_anything_is_loaded(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_file.write(tmp_path, _run(base, tmp_path))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="trains in one process, torchrun started 2"):
+        worker.execute(path)
+    assert worker.main([str(path)]) == 2
+    assert worker.main([]) == 2
+
+
+def test_the_recipes_say_at_once_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(Refused, match="needs an NVIDIA GPU(?s:.*)--recipe lora_sft"):
+        worker.require(replace(SPEC, recipe="qlora_sft"), [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(Refused, match="pip install bitsandbytes"):
+        worker.require(replace(SPEC, recipe="qlora_sft"), [])
+    with pytest.raises(Refused, match="3 edit pairs in the train split; lora_dpo is offered from 200 pairs on"):
+        worker.require(replace(SPEC, recipe="lora_dpo", start="sha256:a"), [1, 2, 3])
+    worker.require(SPEC, [])
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UsageError, match="2 GPUs are visible(?s:.*)CUDA_VISIBLE_DEVICES=0"):
+        worker.require(SPEC, [])
