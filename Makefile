@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
+# Processes that run tests side by side, a file in one of them; each test uses one thread.
+JOBS ?= 2
 # One thread for numerical libraries in tests: several processes share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
@@ -32,7 +34,7 @@ demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "-
 	$(BIN)/bakeoff demo $(DEMO)
 
 test: setup  ## the whole test suite
-	$(TEST_ENV) $(BIN)/python -m pytest $(TEST)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST)
 
 test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)
 	$(TEST_ENV) PYTHON=$(BIN)/python .ci/debian-postgres

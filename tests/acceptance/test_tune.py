@@ -81,7 +81,7 @@ def test_a_study_trains_for_real_and_its_best_is_trained_again(
     said = typed("tune", *few(base), "--trials", 3, "--json")
     body = said.json
     assert body["finished"] == 3
-    assert "trial 000 begins: learning_rate 0.002" in said.err
+    assert "trial 000 begins (1 of 3): learning_rate 0.002" in said.err
     best = body["trials"][body["best_trial"]]
     assert best["state"] == "complete"
     assert best["score"] == body["tuned"]["score"] == max(t["score"] for t in body["trials"] if t["score"] is not None)
@@ -154,6 +154,7 @@ def test_a_study_that_was_killed_goes_on_and_ends_as_an_unbroken_one(
     resumed = typed(*words).json
     monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "elsewhere"))  # so that nothing is reused
     unbroken = typed(*words[:-3], "--workers-share", "unbroken", "--json").json
+    assert resumed["finished"] == 4
     lost = [trial for trial in resumed["trials"] if trial["state"] == "failed"]
     assert [(trial["trial"], trial["problem"]) for trial in lost] == [(1, "its worker is gone")]
     named = ("state", "early_loss", "score", "learning_rate", "epochs", "lora_r", "lora_layers", "batch_size")

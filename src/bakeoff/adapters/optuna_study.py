@@ -136,7 +136,7 @@ class _Study:
             trial = self._study.ask(self._space)
             trial.set_user_attr(_WORKER, self._worker)
             self._asked[trial.number] = trial
-            return Asked(number=trial.number, params=dict(trial.params))
+            return Asked(number=trial.number, params=dict(trial.params), place=used + 1)
 
     def prunes(self, number: int, loss: float) -> bool:
         trial = self._asked[number]

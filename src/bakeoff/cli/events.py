@@ -1,7 +1,5 @@
 """``bakeoff events``"""
 
-import importlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ import click
 
 from bakeoff import lifecycle, plugins
 from bakeoff.adapters import postgres
+from bakeoff.cli.lookup import mapping_function
 from bakeoff.cli.session import answer, as_json, deps, table, task_option
 from bakeoff.errors import Refused, UsageError
 from bakeoff.events import importing, sources
@@ -81,7 +80,7 @@ def import_(
     if len(files) > 1 and rejects is not None:
         raise UsageError("--rejects names one file for one source", cure="import the files one by one")
     task = plugins.load_task(task_name)
-    mapped = None if mapping is None else (mapping, _function(mapping))
+    mapped = None if mapping is None else (mapping, mapping_function(mapping))
     how: dict[str, Any] = {
         "policy_version": policy_version,
         "mapped": mapped,
@@ -120,22 +119,6 @@ def _reading(wired: Deps, dsn: str | None) -> Iterator[postgres.Connection]:
         yield conn
     finally:
         conn.close()
-
-
-def _function(name: str) -> importing.Mapped:
-    """``module:function``, from what is installed or from the current folder."""
-    module, _, function = name.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
-    try:
-        found: importing.Mapped = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"--map {name}: {error}",
-            cure="name a function that takes a line and gives rows: --map planner.history:to_events",
-        ) from error
-    return found
 
 
 def as_body(report: importing.Report) -> dict[str, Any]:

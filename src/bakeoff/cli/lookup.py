@@ -1,7 +1,11 @@
 """Things by the names that people type. Each finds one, or raises UsageError that lists what is there."""
 
-from collections.abc import Sequence
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,6 +30,25 @@ def moment(text: str) -> datetime:
         expected = "expected for instance 2025-01-03 or 2025-01-03T08:00Z"
         raise click.BadParameter(f"{text!r} is no moment; {expected}") from error
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def mapping_function(name: str) -> Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]]:
+    """``module:function``, from what is installed or from the current folder: takes a line of an application's own
+    log and gives rows for `bakeoff events import`. Raises UsageError."""
+    module, _, attribute = name.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        found: Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]] = getattr(
+            importlib.import_module(module), attribute
+        )
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"--map {name}: {error}",
+            cure="name a function that takes a line and gives rows: --map planner.history:to_events",
+        ) from error
+    return found
 
 
 def find_dataset(conn: Conn, task_name: str, name: str) -> Dataset:

@@ -1,7 +1,5 @@
 """``bakeoff task``"""
 
-import importlib
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -13,7 +11,7 @@ import click
 
 from bakeoff import lifecycle, plugins
 from bakeoff.cli import afresh
-from bakeoff.cli.lookup import moment
+from bakeoff.cli.lookup import mapping_function, moment
 from bakeoff.cli.session import answer, as_json, deps, outline, task_option
 from bakeoff.conformance import rows as files
 from bakeoff.conformance.check import examine
@@ -83,7 +81,7 @@ def _log_rows(found: Task, rows: int) -> list[Episode]:
 
 
 def _file_rows(found: Task, file: Path, rows: int, mapping: str | None) -> list[Episode]:
-    mapped = None if mapping is None else function(mapping)
+    mapped = None if mapping is None else mapping_function(mapping)
     with ExitStack() as stack:
 
         def build(keys: Sequence[RequestKey]) -> Sequence[Request | None]:
@@ -95,21 +93,6 @@ def _file_rows(found: Task, file: Path, rows: int, mapping: str | None) -> list[
     if not tried:
         raise UsageError(f"{file} holds no decision", cure="is it the right file, and the right --map?")
     return tried
-
-
-def function(name: str) -> files.Mapped:
-    """``module:function``, from what is installed or from the current folder. Raises UsageError."""
-    module, _, attribute = name.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.append(folder)
-    try:
-        found: files.Mapped = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(
-            f"--map {name}: {error}", cure="name a function of an installed module: --map planner.history:to_events"
-        ) from error
-    return found
 
 
 def as_body(report: Report) -> dict[str, Any]:

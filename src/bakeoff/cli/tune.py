@@ -151,7 +151,7 @@ def carry_out(
 
     def train(spec: TrainSpec, tags: Mapping[str, str]) -> training_run.Trained:
         rung = "a quarter" if tags.get("kind") == "rung" else "all rows"
-        with wired.progress.stage(f"trial {int(tags['trial']) + 1} of {trials}, {rung}") as move:
+        with wired.progress.stage(f"{label(int(tags['trial']))}, {rung}") as move:
             return training_run.train(
                 wired.tracker,
                 wired.bases,
@@ -184,7 +184,7 @@ def carry_out(
         deadline=deadline,
         now=wired.clock,
         provenance=wired.provenance,
-        told=_tell,
+        told=lambda asked, what: _tell(asked, what, trials),
     )
     if report.tuned is not None:
         with wired.db.transaction() as conn:
@@ -192,8 +192,9 @@ def carry_out(
     return report
 
 
-def _tell(asked: Asked, what: str) -> None:
-    say(f"{label(asked.number)} {what}" + (f": {describe(asked.params)}" if what == "begins" else ""))
+def _tell(asked: Asked, what: str, trials: int) -> None:
+    more = f" ({asked.place} of {trials}): {describe(asked.params)}" if what == "begins" else ""
+    say(f"{label(asked.number)} {what}{more}")
 
 
 # ---- what is said at the end ---------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_hyperparameters_that_kill_every_worker_do_not_stop_the_study(dsn: str) 
         with opened(dsn) as study:
             asked = study.ask(2)
             assert asked is not None
-            assert asked.params == USUAL  # and the worker dies
+            assert (asked.params, asked.place) == (USUAL, 1)  # and the worker dies
     with opened(dsn) as study:
         work(study, searching.Surface(), trials=2, clock=time.monotonic)
         assert [trial.state for trial in study.trials()] == ["failed"] * ATTEMPTS + ["complete"]

@@ -41,6 +41,7 @@ class Asked:
 
     number: int  # from 0, in the study
     params: Params
+    place: int = 1  # from 1, among the trials that count: those that failed and were begun again do not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
