@@ -155,7 +155,7 @@ def build_dataset(deps: Deps, task: Task, *, since: datetime, until: datetime) -
             since=since,
             until=until,
             previous=datasets.latest(conn, task.name),
-            trained=policies.trained(conn, task.name),
+            proposers=policies.proposers(conn, task.name),
             on_rows=lambda rows: move(rows, decisions),
         )
     run_id = deps.tracker.register_dataset(dataset)

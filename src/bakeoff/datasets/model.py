@@ -23,6 +23,14 @@ class Split(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Proposer:
+    """A policy version that may have proposed rows, as a summary speaks of it."""
+
+    name: str  # as people type it: 'planner_policy/3'
+    is_trained: bool  # whether we trained its model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
     """One example with its place in the dataset."""
 

@@ -8,11 +8,12 @@ makes it a dataset, comes last.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -21,13 +22,14 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bakeoff.datasets import build, check, files, fit, place, reads, summary, table
 from bakeoff.datasets.chosen import Chosen
-from bakeoff.datasets.model import Dataset, Line, Split
+from bakeoff.datasets.model import Dataset, Line, Proposer, Split
 from bakeoff.datasets.split import SHARES
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import canonical_json
 from bakeoff.task import Task
 
 LEAK_SAMPLE, READS_SAMPLE = 2_000, 200
+NOBODY: Mapping[str, Proposer] = MappingProxyType({})
 _CHUNKS_WAITING = 1  # for the writer, besides the one in its hands
 
 
@@ -43,7 +45,7 @@ def publish(
     since: datetime,
     until: datetime,
     previous: Dataset | None = None,
-    trained: Collection[str] = (),
+    proposers: Mapping[str, Proposer] = NOBODY,
     shares: Mapping[Split, int] = SHARES,
     minimum: Mapping[Split, int] = check.MINIMUM,
     on_rows: Callable[[int], None] = _silent,
@@ -51,9 +53,9 @@ def publish(
     """Writes ``{root}/{task}/{date}/`` with a row of each episode that has a target, and returns it.
 
     `stored`: episodes with the text of their request, in canonical order (time of the first decision, then its id);
-    `previous`: the task's newest dataset, which is returned where it holds the same rows already; `trained`: ids of
-    policy versions whose model we trained; `on_rows` is told how many rows there are so far. The same content again
-    is the folder that is there; other content with the same date goes to ``{date}.2`` and so on.
+    `previous`: the task's newest dataset, which is returned where it holds the same rows already; `proposers`: known
+    policy versions, by id; `on_rows` is told how many rows there are so far. The same content again is the folder that
+    is there; other content with the same date goes to ``{date}.2`` and so on.
 
     Raises Refused where a check fails (the message names rows and the cure), UsageError for a window without time
     zone, and Unreachable where `root` cannot be written. None of these leaves anything behind."""
@@ -67,7 +69,7 @@ def publish(
         _check(task, folder, made, minimum)
         if previous is not None and _is_same(task, previous, made) and place.is_there(previous.uri):
             return previous
-        about = _about(task, folder, made, excluded, trained, **window)
+        about = _about(task, folder, made, excluded, proposers, **window)
         _write_texts(folder, task, about, previous, made.chosen)
         found = place.reveal(fs, folder, parent, date, about["digest"])
     return files.describe(found if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(found))
@@ -153,13 +155,13 @@ def _about(
     folder: Path,
     made: Made,
     excluded: Mapping[str, int],
-    trained: Collection[str],
+    proposers: Mapping[str, Proposer],
     *,
     since: datetime,
     until: datetime,
 ) -> dict[str, Any]:
     with pq.ParquetFile(folder / table.TRAINING) as file:
-        found = summary.summarise(task, file, excluded=excluded, trained=trained)
+        found = summary.summarise(task, file, excluded=excluded, proposers=proposers)
     return {
         "digest": build.content_digest(task, made.digest, since=since, until=until),
         "task": task.name,

@@ -19,6 +19,7 @@ def markdown(schema: pa.Schema, task: Task, about: Mapping[str, Any], previous: 
     """Rows, fields, tasks, targets, notes; what changed since the `previous` dataset; then the counts behind them.
     `about` and `previous` are the ``dataset`` parts of two schema.json."""
     found = about["summary"]
+    names: Mapping[str, str] = found["names"]
     return "\n".join(
         [
             f"# Dataset {task.name} / {about['date']}",
@@ -34,8 +35,8 @@ def markdown(schema: pa.Schema, task: Task, about: Mapping[str, Any], previous: 
             *_table("Splits (by hash of the unit)", ("split", "rows", "units"), _splits(found)),
             *_taught(found),
             *_views(found["views"]),
-            *_neutral(found["neutral"]),
-            *_table("Who proposed what people reacted to", ("policy version", "rows"), found["proposed_by"].items()),
+            *_neutral(found["neutral"], names),
+            *_table("Who proposed what people reacted to", ("policy version", "rows"), _proposers(found, names)),
             *_table("Origin", ("origin", "rows"), found["origin"].items()),
             *_table("Who is in it", ("field", "most frequent values"), _segments(found["profile"])),
             *_table("Left out", ("reason", "episodes"), found["excluded"].items()),
@@ -163,10 +164,14 @@ def _views(about: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _neutral(about: Mapping[str, Any]) -> Iterator[str]:
+def _proposers(about: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    return ((names.get(ident, ident), rows) for ident, rows in about["proposed_by"].items())
+
+
+def _neutral(about: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
     none = "a version that has proposed nothing yet"
-    lines = [(name, none, found["rows"], found["test"]) for name, found in about["to_one"].items()]
-    lines += [(*found["versions"], found["rows"], found["test"]) for found in about["to_both"]]
+    lines = [(names.get(one, one), none, found["rows"], found["test"]) for one, found in about["to_one"].items()]
+    lines += [(*(names.get(each, each) for each in f["versions"]), f["rows"], f["test"]) for f in about["to_both"]]
     yield from _table("Neutral rows", ("comparing", "with", "rows", "in the test split"), lines)
     yield (
         "People keep most of what they are shown, so a row favours whoever proposed it. Versions are compared on rows "

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bakeoff.datasets import counts, reads, views
 from bakeoff.datasets.build import versions
-from bakeoff.datasets.model import Row, Split
+from bakeoff.datasets.model import Proposer, Row, Split
 from bakeoff.datasets.profile import profile
 from bakeoff.datasets.report import markdown as markdown
 from bakeoff.datasets.sample import sample
@@ -38,11 +38,12 @@ VALUES = 20  # of a class balance; the others are counted together
 
 
 def summarise(
-    task: Task, file: pq.ParquetFile, *, excluded: Mapping[str, int], trained: Collection[str]
+    task: Task, file: pq.ParquetFile, *, excluded: Mapping[str, int], proposers: Mapping[str, Proposer]
 ) -> dict[str, Any]:
-    """JSON values, the same for the same file. `excluded`: episodes left out, by reason; `trained`: ids of policy
-    versions whose model we trained."""
+    """JSON values, the same for the same file. `excluded`: episodes left out, by reason; `proposers`: known
+    policy versions, by id."""
     counted, described = counts.groups(file), profile(file)
+    proposed_by = counts.by(counted, lambda group: group.proposed_by)
     return {
         "title": str(getattr(task, "title", task.name)),
         **versions(task),
@@ -51,14 +52,15 @@ def summarise(
         "splits": {split.value: _in_split(counted, split) for split in Split},
         "units_by_split": {split.value: described["units_by_split"].get(split.value, 0) for split in Split},
         "slices": counts.by(counted, lambda group: group.slice),
-        "proposed_by": counts.by(counted, lambda group: group.proposed_by),
+        "proposed_by": proposed_by,
+        "names": {ident: proposers[ident].name for ident in proposed_by if ident in proposers},
         "origin": counts.by(counted, lambda group: group.origin),
         "fell_back": counts.rows(counted, lambda group: group.fell_back),
         "targets": _targets(file.schema_arrow),
         "excluded": {reason: count for reason, count in sorted(excluded.items()) if count},
         "first_to_last": counts.first_to_last(file),
         "neutral": counts.neutral(counted),
-        "self_generated": self_generated(counted, trained),
+        "self_generated": self_generated(counted, {ident for ident, each in proposers.items() if each.is_trained}),
         "outside_options": counts.total(file, "outside_options"),
         **_of_sample(task, sample(file, split=Split.TRAIN, most=SAMPLED)),
         "undocumented": undocumented(file.schema_arrow, task),

@@ -11,6 +11,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
+from bakeoff.datasets.model import Proposer
 from bakeoff.errors import UsageError
 from bakeoff.inference.model import PolicySpec
 from bakeoff.policies.model import Approval, Policy, PolicyVersion, Status, policy_version_id
@@ -112,10 +113,11 @@ def versions(conn: Conn, policy_id: str) -> list[PolicyVersion]:
     return [_version(row) for row in queries.versions(conn, policy_id=policy_id)]
 
 
-def trained(conn: Conn, task: str) -> set[str]:
-    """Ids of the versions of `task` whose model we trained."""
+def proposers(conn: Conn, task: str) -> dict[str, Proposer]:
+    """The versions of `task` by id, as a dataset's summary speaks of them."""
     owned = (policy.policy_id for policy in all_policies(conn) if policy.task == task)
-    return {v.policy_version_id for name in owned for v in versions(conn, name) if v.mlflow_model_name is not None}
+    found = (version for name in owned for version in versions(conn, name))
+    return {v.policy_version_id: Proposer(name=v.name, is_trained=v.mlflow_model_name is not None) for v in found}
 
 
 def set_status(conn: Conn, version: PolicyVersion, status: Status) -> None:

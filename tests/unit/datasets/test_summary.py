@@ -13,11 +13,12 @@ import dataset_files as made
 import toy
 from bakeoff.datasets import build, summary
 from bakeoff.datasets.counts import PAIRED
-from bakeoff.datasets.model import SCHEMA_VERSION, Split
+from bakeoff.datasets.model import SCHEMA_VERSION, Proposer, Split
 from bakeoff.datasets.sample import sample, spread
 from bakeoff.task import Example, Field, Preference, Request
 
 MODEL, OLD = "model", "old"  # policy versions
+KNOWN = {MODEL: Proposer(name="bar_policy/2", is_trained=True), OLD: Proposer(name="bar_policy/1", is_trained=False)}
 
 
 class Bar(toy.ToyTask):
@@ -70,7 +71,7 @@ GUESTS = [guest(number) for number in range(8)]
 
 
 def summarised(path: Path, rows: list[dict[str, Any]] = GUESTS, **how: Any) -> dict[str, Any]:
-    arguments = {"excluded": {"nobody answered": 2, "never": 0}, "trained": {MODEL}} | how
+    arguments = {"excluded": {"nobody answered": 2, "never": 0}, "proposers": KNOWN} | how
     return summary.summarise(Bar(), made.write(path / "training.parquet", rows), **arguments)
 
 
@@ -98,6 +99,7 @@ def test_a_small_summary(tmp_path: Path) -> None:
         "units_by_split": {"train": 2, "validation": 1, "test": 1},
         "slices": {"1": 2},
         "proposed_by": {MODEL: 4, OLD: 4},
+        "names": {MODEL: "bar_policy/2", OLD: "bar_policy/1"},
         "origin": {"live": 8},
         "fell_back": 1,
         "targets": ["drink", "shown"],
@@ -133,7 +135,7 @@ def test_neutral_rows_are_those_of_the_gate(tmp_path: Path) -> None:
     """Counted from columns, they are as many as the gate will find row by row."""
     file = made.write(tmp_path / "training.parquet", GUESTS)
     rows = [row for split in Split for row in sample(file, split=split, most=99)]
-    counted = summary.summarise(Bar(), file, excluded={}, trained=())["neutral"]
+    counted = summary.summarise(Bar(), file, excluded={}, proposers={})["neutral"]
     for pair in counted["to_both"]:
         assert pair["rows"] == sum(build.is_neutral(row, *pair["versions"]) for row in rows)
     for name, one in counted["to_one"].items():
@@ -152,7 +154,7 @@ def test_of_many_versions_the_most_frequent_are_paired(tmp_path: Path) -> None:
 def test_the_split_decides_where_a_row_is_counted_whatever_the_row_groups(tmp_path: Path) -> None:
     rows = [guest(n) for n in range(100)]
     files = [made.write(tmp_path / f"{size}.parquet", rows, row_group=size) for size in (5_000, 9)]
-    first, again = (summary.summarise(Bar(), file, excluded={}, trained={MODEL}) for file in files)
+    first, again = (summary.summarise(Bar(), file, excluded={}, proposers=KNOWN) for file in files)
     assert first == again
 
 
@@ -163,7 +165,7 @@ def test_options_from_outside_are_added_up(tmp_path: Path) -> None:
 def test_a_task_that_says_nothing_more_has_a_summary(tmp_path: Path) -> None:
     """Without supervision, meanings, preferences."""
     file = made.write(tmp_path / "training.parquet", [guest(n) for n in range(8)])
-    found = summary.summarise(toy.ToyTask(), file, excluded={}, trained=())
+    found = summary.summarise(toy.ToyTask(), file, excluded={}, proposers={})
     assert (found["title"], found["class_balance"]["unsupervised"]) == ("toy", None)
     assert found["views"] == {"sample": 4, "supervised": 0, "preferences": 0, "edit_costs": 0, "mean_edit_cost": None}
     text = summary.markdown(file.schema_arrow, toy.ToyTask(), about(found), None)
@@ -248,7 +250,7 @@ def test_the_markdown_states_what_the_guide_asks_for_and_what_a_reader_should_kn
         "| `tea` | 50 % |",
         "Of the answer's places 50 % carry no loss",
         "| preference pair | 2 |",
-        "| model | old | 2 | 1 |",
+        "| bar_policy/2 | bar_policy/1 | 2 | 1 |",
         "| region | north 75 %, south 25 % |",
         "| nobody answered | 2 |",
     ):
