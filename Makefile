@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 DEMO ?=
 # Processes that run tests side by side, a file in one of them; each test uses one thread.
 JOBS ?= 2
+# Trains with all cores, so nothing may run beside it.
+ALONE := tests/acceptance/test_the_demo.py
 # One thread for numerical libraries in tests: several processes share the cores.
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
@@ -34,7 +36,10 @@ demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "-
 	$(BIN)/bakeoff demo $(DEMO)
 
 test: setup  ## the whole test suite
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST)
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(TEST),--ignore $(ALONE))
+ifndef TEST
+	$(TEST_ENV) $(BIN)/python -m pytest $(ALONE)
+endif
 
 test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)
 	$(TEST_ENV) PYTHON=$(BIN)/python .ci/debian-postgres

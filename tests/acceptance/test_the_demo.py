@@ -21,7 +21,7 @@ def command(home: Path, models: Path, *more: str) -> subprocess.Popen[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAKEOFF_", "MLFLOW_", "OMP_"))}
     return subprocess.Popen(
         [sys.executable, "-c", "from bakeoff.cli import main; main()", "demo", "--small", "--json", *more],
-        env=kept | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models), "BAKEOFF_THREADS": "1"},
+        env=kept | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
