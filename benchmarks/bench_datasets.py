@@ -143,7 +143,7 @@ def bare_copy(dsn: str) -> dict[str, Any]:
     with postgres.connect(dsn, "exp") as conn, conn.cursor() as cursor:
         query = f"copy ({events.queries.needs.sql.rstrip(';')}) to stdout (format binary)"
         size = 0
-        with cursor.copy(query, {"task": "planner", "experiment_id": None, **WINDOW}) as copy:
+        with cursor.copy(query, {"task": "planner", "experiment_id": None, "decision_ids": None, **WINDOW}) as copy:
             for data in copy:
                 size += len(data)
     return {"bytes": size}
@@ -175,7 +175,9 @@ def pandas(dsn: str) -> dict[str, Any]:
 
     query = events.queries.needs.sql.rstrip(";").replace("r.body", "r.body::text as body")
     with psycopg.connect(dsn, options="-c search_path=exp,public -c timezone=UTC") as conn:
-        text = psycopg.ClientCursor(conn).mogrify(query, {"task": "planner", "experiment_id": None, **WINDOW})
+        text = psycopg.ClientCursor(conn).mogrify(
+            query, {"task": "planner", "experiment_id": None, "decision_ids": None, **WINDOW}
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pandas wants SQLAlchemy
             frame = pd.read_sql(text, conn)

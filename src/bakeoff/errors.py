@@ -35,7 +35,7 @@ class Refused(BakeoffError):  # noqa: N818 - reads as a sentence: raise Refused(
     exit_code = 3
 
 
-class Unreachable(BakeoffError):  # noqa: N818
+class Unreachable(BakeoffError):  # noqa: N818 - reads as a sentence: raise Unreachable(...)
     """Something outside of bakeoff does not answer."""
 
     exit_code = 4

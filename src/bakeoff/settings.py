@@ -107,6 +107,13 @@ def from_environment(environ: Mapping[str, str] | None = None) -> frozenset[str]
     return frozenset(_set_variables(os.environ if environ is None else environ))
 
 
+def tracking_login(environ: Mapping[str, str] | None = None) -> str | None:
+    """'user:password' of the MLflow server, from the variables that MLflow itself reads; None where one is not set."""
+    environ = os.environ if environ is None else environ
+    user, password = environ.get("MLFLOW_TRACKING_USERNAME"), environ.get("MLFLOW_TRACKING_PASSWORD")
+    return f"{user}:{password}" if user and password else None
+
+
 def find_file(folder: Path | None = None) -> Path | None:
     """The nearest ``bakeoff.toml`` in `folder` or above it."""
     start = (folder or Path.cwd()).resolve()

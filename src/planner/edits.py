@@ -26,6 +26,7 @@ Edit = Mapping[str, Any]
 
 COSTS: Mapping[str, float] = {"move": 0.5, "swap": 1.0, "remove": 1.0, "add": 1.0, "change_servings": 0.25}
 _FORBIDDEN = 1e6
+_PLACED = ("day", "recipe_id", "servings")  # what an entry is; applications may log more with it, which is no edit
 
 
 def diff(proposed: Sequence[Entry], accepted: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def apply(proposed: Sequence[Entry], edits: Sequence[Edit]) -> dict[str, dict[st
     days |= {entry["day"]: entry for entry in moved}
     for edit in edits:
         if edit["kind"] == "add":
-            days[edit["day"]] = {key: value for key, value in edit.items() if key not in ("kind", "reason")}
+            days[edit["day"]] = {name: edit[name] for name in _PLACED}
         elif edit["kind"] == "change_servings":
             days[edit["day"]] |= {"servings": edit["servings"]}
     return days
@@ -175,7 +176,8 @@ def _script(before: Sequence[Entry], after: Sequence[Entry], pairs: _Pairs) -> l
         if i not in pairs
     ]
     taken = set(pairs.values())
-    return edits + [{"kind": "add", **entry} for j, entry in enumerate(after) if j not in taken]
+    added = [{name: entry[name] for name in _PLACED} for j, entry in enumerate(after) if j not in taken]
+    return edits + [{"kind": "add", **entry} for entry in added]
 
 
 def _changes(before: Entry, after: Entry) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from typing import Any
 
 from bakeoff.task import Episode, Example, LeftOut, LoggedEvent, Preference, Role
 from planner.edits import cost, diff, with_reasons
-from planner.scores import alignment
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -96,11 +95,6 @@ def preference(example: Example) -> Preference | None:
     if sorted(_dishes(chosen)) == sorted(_dishes(rejected)):
         return None
     return Preference(chosen={"entries": chosen}, rejected={"entries": rejected})
-
-
-def overlap(answer: Mapping[str, Any], target: Mapping[str, Any]) -> float | None:
-    """`alignment` of an answer with an example's target."""
-    return alignment(_dishes(answer["entries"]), target["accepted_meals"])
 
 
 def _share(shown: Sequence[str], accepted: Sequence[str]) -> float:

@@ -1,3 +1,9 @@
+-- name: exist()$
+select to_regclass('planner.asks') is not null;
+
+-- name: have_households()$
+select exists (select from planner.households);
+
 -- name: set_clock(at)$
 -- System time of the changes that follow in this transaction; an empty text gives it back to PostgreSQL's clock.
 select set_config('planner.clock', :at, true);

@@ -8,11 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-import aiosql
 
 from bakeoff.errors import UsageError
 from bakeoff.task import Request, RequestKey
@@ -28,8 +25,7 @@ from planner.requests import (
     build_request,
     week_slots,
 )
-
-queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
+from planner.tables import queries
 
 Row = Mapping[str, Any]
 
@@ -40,8 +36,9 @@ def requests(conn: Any, keys: Sequence[RequestKey]) -> list[Request | None]:
     places = [place for place in (_place(number, key) for number, key in enumerate(keys)) if place is not None]
     built: list[Request | None] = [None] * len(keys)
     if places:
-        for place, request in zip(places, _build_all(conn, places), strict=True):
-            built[place.number] = request
+        known = _look_up(conn, places)
+        for n, place in enumerate(places, start=1):
+            built[place.number] = _build(known, n, place)
     return built
 
 
@@ -75,27 +72,22 @@ class _Known:
     ratings: Mapping[str, list[Row]]
 
 
-def _build_all(conn: Any, places: Sequence[_Place]) -> list[Request | None]:
-    known = _look_up(conn, places)
-    return [_build(known, n, place) for n, place in enumerate(places, start=1)]
-
-
 def _look_up(conn: Any, places: Sequence[_Place]) -> _Known:
     units, moments = [place.unit for place in places], [place.moment for place in places]
     weeks = [place.week for place in places]
-    asks = _by_number(queries.asked(conn, units=units, weeks=weeks, moments=moments))
-    plans = _by_number(queries.plans(conn, units=units, weeks=weeks, moments=moments))
+    asks = _grouped("n", queries.asked(conn, units=units, weeks=weeks, moments=moments))
+    plans = _grouped("n", queries.plans(conn, units=units, weeks=weeks, moments=moments))
     wanted = {dish for rows in asks.values() for row in rows for dish in row["options"]}
     wanted |= {dish for rows in plans.values() for row in rows for dish in (*row["accepted"], *row["removed"])}
     span = {"recipe_ids": sorted(wanted), "first": min(moments), "last": max(moments)}
     return _Known(
         asks=asks,
-        members=_by_number(queries.members(conn, units=units, moments=moments)),
-        pantry=_by_number(queries.pantries(conn, units=units, weeks=weeks, moments=moments)),
-        constraints=_by_number(queries.constraints(conn, units=units, moments=moments)),
+        members=_grouped("n", queries.members(conn, units=units, moments=moments)),
+        pantry=_grouped("n", queries.pantries(conn, units=units, weeks=weeks, moments=moments)),
+        constraints=_grouped("n", queries.constraints(conn, units=units, moments=moments)),
         plans=plans,
-        recipes=_by_recipe(queries.recipes(conn, **span)),
-        ratings=_by_recipe(queries.ratings(conn, **span)),
+        recipes=_grouped("recipe_id", queries.recipes(conn, **span)),
+        ratings=_grouped("recipe_id", queries.ratings(conn, **span)),
     )
 
 
@@ -195,15 +187,8 @@ def _then(versions: Iterable[Row], moment: datetime) -> Row | None:
     return None
 
 
-def _by_number(rows: Iterable[Row]) -> dict[int, list[Row]]:
-    groups: defaultdict[int, list[Row]] = defaultdict(list)
+def _grouped(column: str, rows: Iterable[Row]) -> dict[Any, list[Row]]:
+    groups: defaultdict[Any, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row["n"]].append(row)
-    return dict(groups)
-
-
-def _by_recipe(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    groups: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row["recipe_id"]].append(row)
+        groups[row[column]].append(row)
     return dict(groups)

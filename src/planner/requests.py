@@ -8,7 +8,7 @@ policies and the metrics need no table and no catalogue. Shape (all keys always 
     mode           "autopilot" | "exploratory" | "constrained"
     household      {size, region, allergies, diets, dislikes, liked_cuisines, liked_proteins, budget}
     slots          [{day, in_days, max_minutes, hard, eaters}]     dinners to fill; other days are closed
-    pantry         [{item, days_left, use_first}]                  days_left counts from week_start
+    pantry         [{item, days_left, use_first}]                  soonest first; days_left counts from week_start
     anchors        [recipe_id]                                     asked for by name (meal-first)
     previous_plan  {accepted: [recipe_id], removed: [recipe_id]} | null
     history        {kept: {word: n}, removed: {word: n}}           by cuisine and by main protein
@@ -97,7 +97,7 @@ class PantryItem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviousPlan:
-    """Last week's plan."""
+    """What came of the last week that was planned before."""
 
     accepted: tuple[str, ...]  # recipe ids
     removed: tuple[str, ...]  # recipe ids that were shown and swapped out or removed

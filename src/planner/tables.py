@@ -20,6 +20,7 @@ from planner.requests import Household, Mode, Slot, Workflow
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
 Conn = Connection[dict[str, Any]]
 
+# Namespace of the ids of members and plans, so that saving a row again finds it.
 ROWS = uuid.UUID("5a0c7a43-98cd-5b3f-8a43-0a9f5f6b1d27")
 
 
@@ -53,6 +54,16 @@ class WeekPlan:
     built_by: Literal["edited", "unaided", "timeout"] | None = None  # None: nothing was accepted (yet)
     accepted_at: datetime | None = None
     removed: Sequence[str] = ()  # recipe ids that were shown and taken out
+
+
+def exist(conn: Conn) -> bool:
+    """Whether ``bakeoff db migrate`` was run."""
+    return bool(queries.exist(conn))
+
+
+def have_households(conn: Conn) -> bool:
+    """Whether anybody lives in them."""
+    return bool(queries.have_households(conn))
 
 
 def set_clock(conn: Conn, at: datetime | None) -> None:

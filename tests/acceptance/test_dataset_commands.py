@@ -1,52 +1,13 @@
 """What a dataset says about itself, as people ask for it: build, list, show, diff, on a real PostgreSQL and MLflow."""
 
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import stages
-import toy
-from bakeoff import bootstrap, plugins
-from bakeoff.cli import cli, run_command
 from bakeoff.lifecycle import Deps
 
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def bakeoff(
-    dsn: str,
-    mlflow_uri: str,
-    tmp_path: Path,
-    clock: stages.Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Any:
-    """Types a command, in the environment of a person whose clock is the shop's and whose task is the toy."""
-    monkeypatch.setenv("BAKEOFF_DATABASE_URL", dsn)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(bootstrap, "utc_now", clock)
-    monkeypatch.setattr(plugins, "load_task", lambda _: toy.ToyTask())
-
-    def typed(*argv: object, code: int = 0) -> Said:
-        capsys.readouterr()
-        said = Said(run_command(cli, name="bakeoff", argv=[str(word) for word in argv]), *capsys.readouterr())
-        assert said.code == code, said
-        assert "Traceback" not in said.err
-        return said
-
-    return typed
+pytestmark = pytest.mark.usefixtures("toy_task")
 
 
 @pytest.fixture

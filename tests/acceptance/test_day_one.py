@@ -3,7 +3,7 @@
 import os
 import pty
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from psycopg import sql
 
 import stages
 import toy
-from bakeoff import bootstrap, plugins
-from bakeoff.cli import cli, run_command
+from bakeoff import plugins
 from bakeoff.lifecycle import Deps
 from bakeoff.task import Message, Request, RequestKey
 from newcomer import Newcomer, Said, arrives
@@ -104,6 +103,13 @@ def test_a_file_that_is_there_is_kept_unless_forced_and_keeps_its_other_keys(per
     assert 'schema = "' not in file.read_text().replace('# schema = "exp"', "")
 
 
+def test_a_file_that_stays_is_checked_as_it_is(person: Newcomer, own_dsn: str) -> None:
+    """What `init` would add to a new file is not there: a command would miss it."""
+    (person.folder / "bakeoff.toml").write_text(f'database_url = "{own_dsn}"\n')
+    said = person.types("bakeoff init", code=4)
+    assert "your PostgreSQL is named, but no MLflow" in said.err
+
+
 def test_mistakes_are_told_before_anything_happens(person: Newcomer) -> None:
     assert "cannot be called 'My Task'" in person.types("bakeoff init --yes --task 'My Task'", code=2).err
     assert "a module 'json'" in person.types("bakeoff init --yes --offline --task json", code=2).err
@@ -146,7 +152,7 @@ def test_an_order_that_comes_out_of_a_set_is_seen_in_another_process(person: New
     unsorted = (
         'for each in request["options"])\n        options += " ".join({str(n) for n in range(20)})\n        likes'
     )
-    task.write_text(task.read_text().replace(listed, unsorted))
+    task.write_text(task.read_text().replace(listed, unsorted) + '\nprint("a task may say what it likes")\n')
     person.types("cd checkout && python -m pytest -q -p no:cacheprovider")
     check = "bakeoff task check --task checkout --requests checkout/sample.jsonl --map checkout.history:to_events"
     said = person.types(check, code=3)
@@ -157,27 +163,13 @@ def test_an_order_that_comes_out_of_a_set_is_seen_in_another_process(person: New
 
 
 @pytest.fixture
-def bakeoff(
-    dsn: str,
-    mlflow_uri: str,
-    tmp_path: Path,
-    clock: stages.Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Any:
+def bakeoff(bakeoff: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
     """Types a command in this process, for tasks that only a test has."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BAKEOFF_DATABASE_URL", dsn)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(bootstrap, "utc_now", clock)
 
     def typed(*argv: object, code: int = 0, task: Any = None) -> Said:
         monkeypatch.setattr(plugins, "load_task", lambda _: task or toy.ToyTask())
-        capsys.readouterr()
-        said = Said(run_command(cli, name="bakeoff", argv=[str(word) for word in argv]), *capsys.readouterr())
-        assert said.code == code, said
-        return said
+        return bakeoff(*argv, code=code)
 
     return typed
 

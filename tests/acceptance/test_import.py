@@ -180,6 +180,7 @@ def test_a_query_of_the_applications_database(typed: Callable[..., tuple[int, st
         (["log.jsonl"], 3, "no row of log.jsonl could be taken: the row has no context"),
         (["log.jsonl", "--policy", "toy_policy/9"], 2, "no policy version toy_policy/9"),
         (["log.jsonl", "--map", "toy:nothing"], 2, "--map toy:nothing"),
+        (["log.jsonl", "--map", "toy"], 2, "toy is no function"),
     ],
 )
 def test_wrong_use_says_what_to_type(

@@ -1,6 +1,5 @@
 """A run that bakeoff had no part in: a notebook trains with peft, logs with the printed script, and is registered."""
 
-import json
 import os
 import re
 import subprocess
@@ -16,9 +15,8 @@ import pytest
 import stages
 import teachable
 import tiny
-from bakeoff import bootstrap, lifecycle, plugins
+from bakeoff import lifecycle, plugins
 from bakeoff.adapters import tracking
-from bakeoff.cli import cli, run_command
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Refused, Unreachable
 from bakeoff.inference.model import Price
@@ -27,45 +25,18 @@ from bakeoff.registry.from_run import from_run
 from bakeoff.training import contract
 from bakeoff.training.contract import CONTRACT, Item
 from bakeoff.training.tracker import RunRecord
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
+from newcomer import Said
 
 
 @pytest.fixture
-def typed(
-    dsn: str,
-    mlflow_uri: str,
-    tmp_path: Path,
-    clock: stages.Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Said]:
-    """Types a command as a person would; with `code`, it must end with it."""
-    monkeypatch.setenv("BAKEOFF_DATABASE_URL", dsn)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "home"))
+def typed(bakeoff: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Types a command where the installed task can be taught."""
     monkeypatch.setenv("BAKEOFF_THREADS", "1")
-    monkeypatch.setattr(bootstrap, "utc_now", clock)
     task = teachable.Teachable()
     monkeypatch.setattr(plugins, "load_task", lambda _: task)
     for name in ("runs", "registering"):
         monkeypatch.setattr(f"bakeoff.cli.{name}.load_task", lambda _: task)
-
-    def type_(*argv: object, code: int = 0) -> Said:
-        capsys.readouterr()
-        said = Said(run_command(cli, name="bakeoff", argv=[str(word) for word in argv]), *capsys.readouterr())
-        assert said.code == code, said
-        return said
-
-    return type_
+    return bakeoff
 
 
 @pytest.fixture

@@ -1,25 +1,22 @@
 """The loop as a person types it: every arrow is one command, on a real PostgreSQL and MLflow, with the toy task."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 import pytest
 
 import stages
+import teachable
 import tiny
-import toy
-from bakeoff import bootstrap, plugins
+from bakeoff import plugins
 from bakeoff.adapters import embedded
-from bakeoff.cli import cli, run_command
 from bakeoff.cli.training import dataset_at
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.assign import assign
 from bakeoff.lifecycle import Deps
-from bakeoff.task import Answer, Completion, Example, JsonSchema, Request
 
 GATE = """
 name = "toy"
@@ -48,48 +45,11 @@ kind = "ramp"
 SHOPPERS = 600
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def toy_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy stands for an installed task."""
-    monkeypatch.setattr(plugins, "load_task", lambda _: toy.ToyTask())
-
-
-@pytest.fixture
-def bakeoff(
-    dsn: str,
-    mlflow_uri: str,
-    tmp_path: Path,
-    clock: stages.Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Any:
-    """Types a command, in the environment of a person whose clock is the shop's. With `code`, it must end with it."""
-    monkeypatch.setenv("BAKEOFF_DATABASE_URL", dsn)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
-    monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(bootstrap, "utc_now", clock)
+@pytest.fixture(autouse=True)
+def specs(tmp_path: Path) -> None:
+    """What a gate and a test are asked for, in files."""
     (tmp_path / "gate.toml").write_text(GATE)
     (tmp_path / "test.toml").write_text(TEST)
-
-    def typed(*argv: object, code: int | None = 0) -> Said:
-        capsys.readouterr()
-        got = run_command(cli, name="bakeoff", argv=[str(word) for word in argv])
-        said = Said(got, *capsys.readouterr())
-        assert code is None or got == code, said
-        assert "Traceback" not in said.err
-        return said
-
-    return typed
 
 
 def opened(bakeoff: Any, deps: Deps, clock: stages.Clock) -> None:
@@ -185,25 +145,11 @@ print(codes, sorted({"torch", "mlflow", "transformers", "peft"} & set(sys.module
     assert ran.stderr.splitlines()[-1] == "[0, 0, 0] []"
 
 
-class Teachable(toy.ToyTask):
-    """The toy for a language model."""
-
-    def answer_schema(self, request: Request) -> JsonSchema:
-        return tiny.closed_schema(["drink"], toy.DRINKS)
-
-    def parse(self, request: Request, completion: Completion) -> Answer:
-        answer: Answer = json.loads(completion.text)
-        return answer
-
-    def supervise(self, example: Example) -> dict[str, str]:
-        return {"drink": json.dumps(example.target["drink"])}
-
-
 def test_train_makes_a_registered_model_and_a_policy_version(
     bakeoff: Any, deps: Deps, clock: stages.Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a model of a few thousand weights; the demo's test does it with a real one."""
-    monkeypatch.setattr(plugins, "load_task", lambda _: Teachable())
+    monkeypatch.setattr(plugins, "load_task", lambda _: teachable.Teachable())
     monkeypatch.setenv("BAKEOFF_THREADS", "1")
     base = tiny.write_model(tmp_path / "tiny")
     opened(bakeoff, deps, clock)

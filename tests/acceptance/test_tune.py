@@ -1,64 +1,34 @@
 """`bakeoff tune` and `train --tuned` on a model of a few thousand weights, with real trainings, MLflow, PostgreSQL."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 import stages
 import teachable
 import tiny
-from bakeoff import bootstrap, plugins
-from bakeoff.cli import cli, run_command
+from bakeoff import plugins
 from bakeoff.datasets.model import Dataset
 from bakeoff.lifecycle import Deps
 from bakeoff.training import contract
 from bakeoff.training.tuning import store
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
+from newcomer import Said
 
 Type = Callable[..., Said]
 
 
 @pytest.fixture
-def typed(
-    dsn: str,
-    mlflow_uri: str,
-    tmp_path: Path,
-    clock: stages.Clock,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Type:
-    """Types a command as a person would; it must end with `code`."""
-    for name, value in (
-        ("BAKEOFF_DATABASE_URL", dsn), ("MLFLOW_TRACKING_URI", mlflow_uri), ("BAKEOFF_HOME", str(tmp_path / "home")),
-        ("BAKEOFF_THREADS", "1"), ("BAKEOFF_DTYPE", "float32"),
-    ):  # fmt: skip
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(bootstrap, "utc_now", clock)
+def typed(bakeoff: Type, monkeypatch: pytest.MonkeyPatch) -> Type:
+    """Types a command where the installed task can be taught."""
+    monkeypatch.setenv("BAKEOFF_THREADS", "1")
+    monkeypatch.setenv("BAKEOFF_DTYPE", "float32")
     monkeypatch.setattr(plugins, "load_task", lambda _: teachable.Teachable())
-
-    def type_(*argv: object, code: int = 0) -> Said:
-        capsys.readouterr()
-        said = Said(run_command(cli, name="bakeoff", argv=[str(word) for word in argv]), *capsys.readouterr())
-        assert said.code == code, said
-        return said
-
-    return type_
+    return bakeoff
 
 
 @pytest.fixture

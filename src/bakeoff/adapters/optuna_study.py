@@ -33,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bakeoff.errors import Refused, Unreachable, UsageError
 from bakeoff.training.compare import Scored
-from bakeoff.training.tuning.model import Asked, Full, Params, Space, State, Study, Trial
+from bakeoff.training.tuning.model import Asked, Full, OneOf, Params, Range, Space, State, Study, Trial
 
 ATTEMPTS = 3
 """A trial is begun at most this often: hyperparameters that kill every worker must not stop the study."""
@@ -148,9 +148,8 @@ class _Study:
         self._tell(number, TrialState.PRUNED, {_RUN: run_id})
 
     def complete(self, number: int, full: Full) -> None:
-        score = sum(row.value for row in full.rows) / len(full.rows)
         rows = [[row.example_id, row.unit_id, row.value] for row in full.rows]
-        self._tell(number, TrialState.COMPLETE, {_RUN: full.run_id, _ROWS: json.dumps(rows)}, score)
+        self._tell(number, TrialState.COMPLETE, {_RUN: full.run_id, _ROWS: json.dumps(rows)}, full.score)
 
     def fail(self, number: int, problem: str) -> None:
         with self._exclusive():
@@ -269,8 +268,8 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {each.name: _distribution(each) for each in space}
 
 
-def _distribution(each: Any) -> BaseDistribution:
-    if hasattr(each, "values"):
+def _distribution(each: Range | OneOf) -> BaseDistribution:
+    if isinstance(each, OneOf):
         return CategoricalDistribution(each.values)
     if each.whole:
         return IntDistribution(int(each.low), int(each.high), log=each.log)

@@ -45,7 +45,7 @@ HELP = {
     "db": "The database: migrate.",
     "task": "Tasks: check one over real rows, compare requests.",
     "events": "The event log: import history.",
-    "dataset": "Datasets: build, list, show.",
+    "dataset": "Datasets: build, list, show, diff.",
     "policy": "Policies: list, show, create, adopt.",
     "train": "Fine-tune a base model on a dataset and register it.",
     "tune": "Search hyperparameters, and keep the best.",

@@ -23,7 +23,6 @@ from bakeoff.settings import Settings
 State = Literal["fine", "note", "wrong", "unreachable"]
 _MARKS: Mapping[State, str] = {"fine": "ok", "note": "note", "wrong": "WRONG", "unreachable": "AWAY"}
 LIBRARIES = ("bakeoff", "psycopg", "pyarrow", "mlflow", "torch", "transformers", "peft", "llguidance")
-OLDEST_POSTGRES = 14
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,8 +149,8 @@ def database(settings: Settings) -> list[Check]:
 
 
 def server(number: int, *, embedded: bool) -> Check:
-    if number < OLDEST_POSTGRES:
-        says = f"PostgreSQL {number}; expected {OLDEST_POSTGRES} or newer"
+    if number < connections.OLDEST_POSTGRES:
+        says = f"PostgreSQL {number}; expected {connections.OLDEST_POSTGRES} or newer"
         return Check(name="database", state="wrong", says=says, cure="upgrade the server")
     if embedded:
         says = (
@@ -205,7 +204,7 @@ def storage(root: str) -> Check:
     """Whether a file can be written below the datasets root, read back and removed; a folder, or for instance s3://.
     Looking makes no folder."""
     place = Path(root.removeprefix("file://"))
-    if "://" not in str(root).removeprefix("file://") and not place.exists():
+    if connections.is_folder(root) and not place.exists():
         return _not_made_yet(place)
     found = connections.datasets(root)
     return Check(name="datasets", state="fine" if found.fine else "unreachable", says=found.says, cure=found.cure)

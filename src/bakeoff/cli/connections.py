@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from bakeoff.adapters import embedded
-from bakeoff.settings import Settings
+from bakeoff.settings import Settings, tracking_login
 
 OLDEST_POSTGRES = 14
 PATIENCE_S = 5
@@ -153,18 +153,19 @@ def _tracking_server(uri: str) -> Found:
 
 
 def _asking(uri: str) -> urllib.request.Request:
-    """For the version; a login in the address goes into a header, as browsers do it."""
+    """For the version; a login in the address goes into a header, as browsers do it, or else the one that MLflow
+    itself would take from the environment."""
     request = urllib.request.Request(f"{_shown(uri).rstrip('/')}/version")
-    login = re.search(r"//([^/@]*)@", uri)
+    written = re.search(r"//([^/]*)@", uri)
+    login = urllib.parse.unquote(written[1]) if written else tracking_login()
     if login:
-        told = urllib.parse.unquote(login[1]).encode()
-        request.add_header("Authorization", f"Basic {base64.b64encode(told).decode()}")
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
     return request
 
 
 def _shown(uri: str) -> str:
     """Without a login in it."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    return re.sub(r"//[^/]*@", "//", uri, count=1)  # a password may hold an '@'
 
 
 def _tracking_database(uri: str) -> Found:
@@ -181,6 +182,11 @@ def datasets(root: str) -> Found:
     return _answered("datasets", lambda: _probe(root), cure=_storage_cure(root))
 
 
+def is_folder(root: str) -> bool:
+    """Whether datasets lie in a folder, not in an object store."""
+    return "://" not in root.removeprefix("file://")
+
+
 def _probe(root: str) -> Found:
     import fsspec
 
@@ -190,7 +196,7 @@ def _probe(root: str) -> Found:
         options = {"config_kwargs": patience, "use_listings_cache": False}
     filesystem, path = fsspec.core.url_to_fs(root, **options)
     probe, sent = f"{path.rstrip('/')}/.bakeoff-probe-{uuid.uuid4().hex}", b"bakeoff was here"
-    if "://" not in root:
+    if is_folder(root):
         filesystem.makedirs(path, exist_ok=True)  # elsewhere a mistyped bucket would come into being
     filesystem.pipe_file(probe, sent)
     try:
@@ -203,7 +209,7 @@ def _probe(root: str) -> Found:
 
 
 def _storage_cure(root: str) -> str:
-    if "://" not in root:
+    if is_folder(root):
         return "choose a folder that you may write to: --datasets FOLDER"
     if root.startswith("s3") and importlib.util.find_spec("s3fs") is None:
         return "pip install 'bakeoff[s3]'"

@@ -55,9 +55,12 @@ def init(
     file = folder / settings.FILE_NAME
     known = settings.parse_file(file) if file.exists() else None
     asking = known is None and not (yes or as_json) and sys.stdin.isatty()
-    chosen = _with_tracking(_chosen(given, known or {}, asking=asking), folder)
+    writes = known is None or any(given.values())
+    chosen = _chosen(given, known or {}, asking=asking)
+    if writes:  # a file that stays as it is is checked as it is
+        chosen = _with_tracking(chosen, folder)
     text = as_toml(chosen)
-    if file.exists() and any(given.values()) and file.read_text(encoding="utf-8") != text and not force:
+    if known is not None and writes and file.read_text(encoding="utf-8") != text and not force:
         raise Refused(f"{file} is there and says something else", cure="add --force to replace it, or edit it")
     wanted = _as_settings(folder, chosen)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,7 @@ def init(
             f"{', '.join(each.name for each in found if not each.fine)}: see above; nothing was written",
             cure="correct it, or write the settings all the same: --offline",
         )
-    wrote = write(file, text) if known is None or any(given.values()) else False
+    wrote = writes and write(file, text)
     laid = skeleton.lay_down(folder, task_name) if task_name else []
     secret = connections.has_password(chosen.get("database_url"))
     next_ = following(chosen, task_name, folder)

@@ -1,6 +1,6 @@
 """Things by the names that people type. Each finds one, or raises UsageError that lists what is there."""
 
-import importlib
+import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -35,14 +35,13 @@ def moment(text: str) -> datetime:
 def mapping_function(name: str) -> Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]]:
     """``module:function``, from what is installed or from the current folder: takes a line of an application's own
     log and gives rows for `bakeoff events import`. Raises UsageError."""
-    module, _, attribute = name.partition(":")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
     try:
-        found: Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]] = getattr(
-            importlib.import_module(module), attribute
-        )
+        found: Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any]]] = pkgutil.resolve_name(name)
+        if not callable(found):
+            raise ValueError(f"{name} is no function")
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"--map {name}: {error}",

@@ -56,7 +56,7 @@ def show(task_name: str, as_json: bool) -> None:
         {
             "kind": item.kind,
             "name": item.name,
-            "known": item.known if item.kind == "param" else "start" if item.kind == "tag" else "end",
+            "known": item.known,
             "required": "worked out at registration where it is not logged" if item.derived else "always",
             "why": item.why,
             "how": item.how,
@@ -137,8 +137,10 @@ def propose(task_name: str, run_id: str, policy: str | None, metric: str | None,
 def register_run(wired: Deps, task: Task, run_id: str, policy: str, requested: Mapping[str, object]) -> dict[str, Any]:
     """Fetches, checks, tries out and registers one run; JSON values about the version."""
     there = wired.tracker.list_runs(task.name)
-    matching = [run.run_id for run in there if run.run_id.startswith(run_id)]
-    found = matching[0] if len(matching) == 1 else run_id  # a run of an experiment with another name has its whole id
+    known = any(run.run_id.startswith(run_id) for run in there)
+    found = (
+        by_id(there, run_id).run_id if known else run_id
+    )  # a run of an experiment with another name has its whole id
     with wired.db.transaction() as conn:
         incumbent = find_incumbent(conn, policy)
 

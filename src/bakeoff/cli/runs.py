@@ -1,6 +1,7 @@
 """``bakeoff runs``: training runs as the tracker and this machine know them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,13 +9,13 @@ import click
 from bakeoff.cli.lookup import LATEST, find_dataset
 from bakeoff.cli.run_scores import as_rows, has_rows, rank_runs
 from bakeoff.cli.session import answer, as_json, deps, policy_id, say, table, task_option
-from bakeoff.errors import UsageError
+from bakeoff.errors import BakeoffError, Refused, UsageError
 from bakeoff.lifecycle import Deps
 from bakeoff.plugins import load_task
 from bakeoff.policies import store as policies
 from bakeoff.task import Task
 from bakeoff.training import compare, outbox
-from bakeoff.training.tracker import COMPLETE_TAG, RunSummary
+from bakeoff.training.tracker import COMPLETE_TAG, FINGERPRINT_TAG, RunSummary, Tracker
 
 _RUN_DIGITS = 12
 
@@ -82,17 +83,35 @@ def sync(run_id: str | None, as_json: bool) -> None:
     """
     with deps() as wired:
         if run_id is not None:
-            waiting = [(run_id, outbox.folder_of(wired.work, run_id))]
+            waiting = [outbox.folder_of(wired.work, run_id)]
         else:
-            waiting = [(f.run_id, path) for path, f in outbox.folders(wired.work) if outbox.state(path) == "waiting"]
-        sent = [outbox.sync(wired.tracker, path) for _, path in waiting]
+            waiting = [path for path, _ in outbox.folders(wired.work) if outbox.state(path) == "waiting"]
+        sent, stuck = send(wired.tracker, waiting)
     bodies = [{"run": each.run_id, "points": each.points, "failed": each.failed} for each in sent]
     text = "\n".join(
         f"{each['run']}: {each['points']} points sent; "
         + ("training had failed" if each["failed"] else f"next: bakeoff register --run-id {each['run']}")
         for each in bodies
     )
-    return answer(as_json, {"synced": bodies}, text or "nothing waits")
+    if bodies or not stuck:
+        answer(as_json, {"synced": bodies}, text or "nothing waits")
+    if stuck:
+        for error in stuck[1:]:
+            say(str(error))
+        raise stuck[0]
+
+
+def send(tracker: Tracker, waiting: Sequence[Path]) -> tuple[list[outbox.Sent], list[BakeoffError]]:
+    """What was sent, and why some was not: a run that the tracker does not take must not hold up the others. Raises
+    Unreachable at the first outage."""
+    sent: list[outbox.Sent] = []
+    stuck: list[BakeoffError] = []
+    for path in waiting:
+        try:
+            sent.append(outbox.sync(tracker, path))
+        except (UsageError, Refused) as error:
+            stuck.append(error)
+    return sent, stuck
 
 
 def comparison(wired: Deps, task: Task, chosen: Sequence[RunSummary], metric: str | None) -> dict[str, Any]:
@@ -160,7 +179,7 @@ def body(run: RunSummary, names: Mapping[str, str], states: Mapping[str, str]) -
 
 def standing(run: RunSummary) -> str:
     """'finished', 'running', ...; a finished run of ours that was not sent whole is 'incomplete'."""
-    if run.status == "FINISHED" and run.tags.get("train_fingerprint") and run.tags.get(COMPLETE_TAG) != "true":
+    if run.status == "FINISHED" and run.tags.get(FINGERPRINT_TAG) and run.tags.get(COMPLETE_TAG) != "true":
         return "incomplete"
     return run.status.lower()
 

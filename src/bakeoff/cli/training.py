@@ -219,7 +219,7 @@ def settled(wired: Deps, options: dict[str, Any]) -> dict[str, Any]:
         return asked
     start = starts.keep(wired.work, options["from_run"], lambda run, to: wired.tracker.download(run, to, "adapter"))
     for name in ("lora_r", "lora_alpha"):
-        if asked[name] == DEFAULTS[name]:
+        if asked[name] == DEFAULTS[name] and name not in typed():
             asked[name] = getattr(start, name)
     return asked | {"start": start.digest}
 

@@ -105,9 +105,8 @@ def read_search(
     from bakeoff.training.sizes import read_shape
 
     found = wired.bases.resolve(base)
-    rows = files.load(dataset.uri, splits=(Split.TRAIN,))
-    usable = len(training_run.training_rows(task, rows, Split.TRAIN))
-    if not usable:
+    rows = training_run.usable_rows(task, dataset, options["max_rows"])
+    if not rows:
         raise UsageError(f"no train row of {dataset.uri} can be learnt from", cure="bakeoff task check says why")
     score_name, weights = weights_of(task, metric)
     spec = TrainSpec(
@@ -124,12 +123,12 @@ def read_search(
         kept = store.tuned_spec(conn, task.name, found.digest, spec.recipe)
     return Search(
         spec=spec,
-        rows=min(usable, spec.max_rows or usable),
+        rows=rows,
         layers=layers,
         score_name=score_name,
         weights=weights,
         eval_rows=eval_rows,
-        warm=warm_params([kept] if kept else [], layers),
+        warm=None if kept is None else warm_params(kept, layers),
     )
 
 

@@ -12,6 +12,7 @@ from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Refused, UsageError
 from bakeoff.lifecycle import Deps
 from bakeoff.task import Task
+from bakeoff.training.run import usable_rows
 from bakeoff.training.tuning import store
 from bakeoff.training.tuning.model import Tuned
 from bakeoff.training.tuning.stale import Situation, staleness
@@ -42,13 +43,12 @@ def with_tuned(
             f"nothing is tuned for task {task.name}, recipe {recipe} and this base model" + _instead(others),
             cure="bakeoff tune --dataset latest, with the same --base-model and --recipe",
         )
-    rows = min(dataset.splits.get("train", 0), options.get("max_rows") or dataset.rows)
     now = Situation(
         base_digest=base_digest,
         recipe=recipe,
         prompt_version=task.prompt_version,
         request_version=task.request_version,
-        rows=rows,
+        rows=usable_rows(task, dataset, options["max_rows"]),
         git_commit=wired.provenance["git_commit"],
         lock_digest=wired.provenance["lock_digest"],
         at=wired.clock(),

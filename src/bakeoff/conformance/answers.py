@@ -262,7 +262,14 @@ def _said_before(task: Task, row: Episode, row_id: str, seen: Counter[str]) -> I
         return
     # Without the probabilities an answer may rightly be another; that it can be read is what counts.
     seen["logged completions"] += 1
-    if _parse(task, row.request, Completion(text=raw)) is None:
+    said = attempt(
+        "parse",
+        row_id,
+        partial(_parse, task, row.request, Completion(text=raw)),
+        expected="ParseError for whatever cannot be read",
+        change="raise ParseError(...) from error, also for what models of the log said",
+    )
+    if said is None:
         yield note(
             "parse",
             f"cannot read what a model said for this row: {_part(raw)}",

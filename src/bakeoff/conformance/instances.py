@@ -10,6 +10,7 @@ from bakeoff.task import JsonSchema
 Pick = Callable[[int], int]
 """How many ways are open -> which one to go."""
 _DEEPEST = 32  # a schema may refer to itself
+_LEFT_ALONE = ("allOf", "not", "if", "uniqueItems", "contains", "minProperties")  # they bind the values found here
 
 
 class NotCovered(Exception):  # noqa: N818 - an answer of this module, not an error of the user
@@ -26,7 +27,7 @@ def instances(schema: JsonSchema, count: int) -> list[Any]:
 
 
 def _value(schema: Any, root: JsonSchema, pick: Pick, depth: int) -> Any:
-    if depth > _DEEPEST or not isinstance(schema, Mapping):
+    if depth > _DEEPEST or not isinstance(schema, Mapping) or any(schema.get(word) for word in _LEFT_ALONE):
         raise NotCovered(f"{schema!r}")
     if "const" in schema:
         return schema["const"]

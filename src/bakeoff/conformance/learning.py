@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -139,7 +140,9 @@ def _reasons(reasons: Sequence[str]) -> Iterator[Finding]:
 def supervised(task: Task, example: Example, seen: Counter[str], taught: dict[str, Answer]) -> Iterator[Finding]:
     """Labels are values that the schema allows, and the answer that they make can be read; it is put into `taught`."""
     ident = example.example_id
-    labels, found = steady("supervise", ident, lambda copy: task.supervise(_with(example, copy)), example.request)
+    labels, found = steady(
+        "supervise", ident, lambda copy: task.supervise(replace(example, request=copy)), example.request
+    )
     yield from found
     if labels is None:
         return
@@ -168,17 +171,6 @@ def supervised(task: Task, example: Example, seen: Counter[str], taught: dict[st
         )
 
 
-def _with(example: Example, request: Any) -> Example:
-    return Example(
-        example_id=example.example_id,
-        unit_id=example.unit_id,
-        occurred_at=example.occurred_at,
-        request=request,
-        target=example.target,
-        metadata=example.metadata,
-    )
-
-
 # ---- scores ---------------------------------------------------------------------------------------------------------
 
 
@@ -205,7 +197,7 @@ def scored(
 
 
 def _score(task: Task, example: Example, answer: Answer, request: Any) -> dict[str, float | None]:
-    return dict(task.score(_with(example, request), answer))
+    return dict(task.score(replace(example, request=request), answer))
 
 
 def outcomes(task: Task, row: Episode, row_id: str) -> Iterator[Finding]:
@@ -265,7 +257,9 @@ def never_there(values: Mapping[str, Sequence[float | None]]) -> Iterator[Findin
 
 def edits(task: Task, example: Example, seen: Counter[str]) -> Iterator[Finding]:
     ident = example.example_id
-    preferred, found = steady("preference", ident, lambda copy: task.preference(_with(example, copy)), example.request)
+    preferred, found = steady(
+        "preference", ident, lambda copy: task.preference(replace(example, request=copy)), example.request
+    )
     yield from found
     if isinstance(preferred, Preference):
         seen["preference pairs"] += 1
@@ -281,7 +275,9 @@ def edits(task: Task, example: Example, seen: Counter[str]) -> Iterator[Finding]
             change="return None where nothing was changed",
             row=ident,
         )
-    cost, found = steady("edit_cost", ident, lambda copy: task.edit_cost(_with(example, copy)), example.request)
+    cost, found = steady(
+        "edit_cost", ident, lambda copy: task.edit_cost(replace(example, request=copy)), example.request
+    )
     yield from found
     if cost is None:
         return

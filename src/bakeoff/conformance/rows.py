@@ -49,7 +49,7 @@ def _placed(file: Path, mapped: Mapped | None) -> Iterator[Placed]:
     for line in sources.open_file(file).lines(skip=0):
         place = f"{file.name}:{line.number}"
         try:
-            row = sources.as_row(line.read())
+            row = line.read()
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{place} is no JSON: {error}", cure=_EXPECTED) from error
         if not isinstance(row, Mapping):

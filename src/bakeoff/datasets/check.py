@@ -3,12 +3,11 @@
 Of single rows while they stream by (`Faults`), of all rows over two columns of the file, of what a target must not
 do to a request on a sample."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from bakeoff.datasets.model import Line, Split
 from bakeoff.errors import Refused
 from bakeoff.events.canonical import canonical_bytes, loads
-from bakeoff.fingerprint import canonical_json, digest_bytes
+from bakeoff.fingerprint import digest_bytes
 
 MINIMUM: Mapping[Split, int] = {Split.TRAIN: 20, Split.VALIDATION: 5, Split.TEST: 5}  # rows
 LEAK_SHARE = 0.5  # of the rows; below it, equal parts of request and target are coincidence (a plan kept twice)
@@ -66,8 +65,8 @@ class Faults:
             cure="somebody changed the table requests past its guards; leave these rows out by another window",
         )
 
-    def refuse_stranger(self, task: str, example_id: str, *, twice: bool) -> None:
-        """An example that belongs to no episode that was read and is not answered for."""
+    def refuse_stranger(self, task: str, example_id: str, *, twice: bool) -> NoReturn:
+        """Of an example that belongs to no episode that was read and is not answered for."""
         self.refuse()
         if twice:
             _refuse("example ids that occur twice", [example_id], cure="let Task.examples make one example an episode")
@@ -125,14 +124,16 @@ def _leaks(text: bytes, target: Mapping[str, Any]) -> list[str]:
         return []
     request = loads(text)
     parts = set(_parts(request)) if suspects else set()
-    same = [name for name in plain if name in request and canonical_json(request[name]) == canonical_json(target[name])]
-    return [*(name for name in suspects if composite[name].decode() in parts), *same]
+    same = [
+        name for name in plain if name in request and canonical_bytes(request[name]) == canonical_bytes(target[name])
+    ]
+    return [*(name for name in suspects if composite[name] in parts), *same]
 
 
-def _parts(value: Any) -> Iterator[str]:
+def _parts(value: Any) -> Iterator[bytes]:
     """Canonical JSON of every composite value inside `value`."""
     if isinstance(value, (dict, list)):
-        yield json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        yield canonical_bytes(value)
         for part in value.values() if isinstance(value, dict) else value:
             yield from _parts(part)
 

@@ -1,11 +1,12 @@
 """A sample of a stream that does not depend on its order, its length or the process."""
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import mmh3
 
-from bakeoff.datasets.model import Line
+from bakeoff.datasets.model import Line, Row
 
 
 @dataclass(kw_only=True, slots=True)
@@ -22,6 +23,11 @@ class Chosen:
         elif rank > self._heap[0][0]:
             heapq.heapreplace(self._heap, (rank, line.example_id, line))
 
-    def lines(self) -> list[Line]:
-        """By time, then id."""
-        return sorted((line for _, _, line in self._heap), key=lambda line: (line.occurred_at, line.example_id))
+    def lines(self, most: int | None = None) -> list[Line]:
+        """By time, then id; at most so many, which are those that a sample of that size would hold."""
+        kept = heapq.nlargest(self.most if most is None else most, self._heap)
+        return sorted((line for _, _, line in kept), key=lambda line: (line.occurred_at, line.example_id))
+
+    def rows(self, most: int | None = None) -> Iterator[Row]:
+        """`lines` as rows, made one by one."""
+        return (line.row() for line in self.lines(most))

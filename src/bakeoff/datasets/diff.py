@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bakeoff.datasets import columns, files
+from bakeoff.datasets import files, table
 from bakeoff.datasets.drift import Comparison, compare
+from bakeoff.datasets.model import VERSIONS
 from bakeoff.datasets.profile import profile, units
 
 SHOWN = 5  # ids named of each kind
-VERSIONS = ("schema_version", "request_version", "prompt_version")
 _BATCH = 1 << 13  # rows
 
 
@@ -58,13 +58,6 @@ class Difference:
     windows: tuple[tuple[str, str], tuple[str, str]]  # since and until, ISO 8601: before, after
     rows: Rows
     drift: Comparison
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the two hold the same rows in the same shape."""
-        rows, fields = self.rows, self.fields
-        moved = rows.added.count + rows.gone.count + (rows.changed.count if rows.changed else 1)
-        return not (moved or self.versions or fields.added or fields.gone or fields.retyped)
 
 
 def diff(before: str, after: str) -> Difference:
@@ -162,14 +155,8 @@ def _other_targets(left: pa.Table, right: pa.Table) -> Iterator[str]:
     differs Arrow's own comparison says so at once."""
     if left.schema.equals(right.schema, check_metadata=True) and left.equals(right):
         return
-    differ = pc.not_equal(_target_texts(left), _target_texts(right))
+    differ = pc.not_equal(table.texts_of(left, "target"), table.texts_of(right, "target"))
     yield from left["example_id"].filter(differ).to_pylist()
-
-
-def _target_texts(table: pa.Table) -> pa.Array:
-    """Canonical JSON."""
-    text = columns.render(pa.concat_arrays(table["target"].chunks), table.schema.field("target"))
-    return pc.coalesce(table["target_json"], text) if "target_json" in table.column_names else text
 
 
 def _versions(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

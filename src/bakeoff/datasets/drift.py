@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from scipy import special
+
 from bakeoff.datasets.profile import NO_VALUE
 
 Word = Literal["stable", "moved", "moved much", "too few units"]
@@ -34,7 +36,7 @@ EXPECTED_TO_MOVE = frozenset(
                  "assignment_probability", "action_propensity")
 )  # fmt: skip
 """Provenance: another policy or test does this, not people."""
-_Z99 = 2.3263478740408408  # 99 % of a standard normal distribution lies below
+_RARELY = 0.01  # columns in which chance alone does more
 _EMPTY = "empty"
 _NOTEWORTHY = 0.01  # change of a share that is worth a word
 
@@ -118,16 +120,13 @@ def total_variation(before: Sequence[float], after: Sequence[float]) -> float:
 
 
 def chance(bins: int, before_units: int, after_units: int) -> float:
-    """PSI below which samples of so many units stay in 99 of 100 cases without any drift; inf without units.
-
-    Quantile of chi-square by Wilson and Hilferty 1931, PNAS 17(12): within 2 % from 2 degrees of freedom on."""
+    """PSI below which samples of so many units stay in 99 of 100 cases without any drift; inf without units."""
     free = bins - 1
     if free < 1:
         return 0.0
     if not before_units or not after_units:
         return math.inf
-    quantile = free * (1 - 2 / (9 * free) + _Z99 * math.sqrt(2 / (9 * free))) ** 3
-    return quantile * (1 / before_units + 1 / after_units)
+    return float(special.chdtri(free, _RARELY)) * (1 / before_units + 1 / after_units)
 
 
 def word(measured: float, by_chance: float) -> Word:

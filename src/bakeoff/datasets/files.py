@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bakeoff.datasets import table
@@ -34,8 +33,6 @@ def reaching(what: str, uri: str) -> Iterator[None]:
         if "bucket does not exist" not in str(error):
             raise
         raise Unreachable(f"cannot {what} {uri}: {error}", cure=S3_CURE) from error
-    except ImportError as error:
-        raise Unreachable(f"cannot {what} {uri}: {error}", cure="pip install 'bakeoff[s3]'") from error
     except OSError as error:
         cure = S3_CURE if "://" in uri else "check the dataset root and its rights"
         raise Unreachable(f"cannot {what} {uri}: {error}", cure=cure) from error
@@ -47,8 +44,11 @@ def reaching(what: str, uri: str) -> Iterator[None]:
 
 def open_root(uri: str) -> tuple[Any, str]:
     """File system and path, without what it remembers of earlier listings."""
-    with reaching("open", uri):
-        fs, path = fsspec.core.url_to_fs(uri)
+    try:
+        with reaching("open", uri):
+            fs, path = fsspec.core.url_to_fs(uri)
+    except ImportError as error:
+        raise Unreachable(f"cannot open {uri}: {error}", cure="pip install 'bakeoff[s3]'") from error
     fs.invalidate_cache()
     return fs, str(path).rstrip("/")
 
@@ -84,11 +84,6 @@ def load(uri: str, *, splits: Collection[Split] | None = None) -> tuple[Row, ...
     UsageError where there is no dataset, and Unreachable."""
     with parquet(uri) as file:
         return tuple(table.read(file, uri, None if splits is None else frozenset(splits)))
-
-
-def from_table(rows: pa.Table, uri: str) -> tuple[Row, ...]:
-    """Rows of a table with the file's columns; `uri` is for the message of Refused."""
-    return tuple(table.rows(rows, uri))
 
 
 def load_fitted(uri: str) -> Mapping[str, Any] | None:

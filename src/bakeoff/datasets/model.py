@@ -12,6 +12,7 @@ from bakeoff.events.canonical import loads
 from bakeoff.task import Example
 
 SCHEMA_VERSION = "2"  # of the files; changes when the same rows would be written otherwise
+VERSIONS = ("schema_version", "request_version", "prompt_version")  # that a dataset is made by
 
 
 class Split(StrEnum):

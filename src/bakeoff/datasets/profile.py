@@ -64,15 +64,17 @@ def profile(file: pq.ParquetFile) -> dict[str, Any]:
 
 
 def profiled(file: pq.ParquetFile) -> list[Column]:
-    """The columns of `file` that have a profile, by name."""
-    found = []
+    """The columns of `file` that have a profile, by name. Of two with one name (a key ``a.b`` beside an ``a`` with a
+    ``b`` in it) the first."""
+    found: dict[str, Column] = {}
     for top in ("metadata", "request", "target"):
         if top in file.schema_arrow.names:
             kind = file.schema_arrow.field(top).type
             for path, is_length in _scalars_and_lists(kind, (top,)):
                 name = ".".join(path) + ("[]" if is_length else "")
-                found.append(Column(name=name, path=path, leaf=_leaf(file, path, is_length), is_length=is_length))
-    return sorted(found, key=lambda column: column.name)
+                leaf = _leaf(file, path, is_length)
+                found.setdefault(name, Column(name=name, path=path, leaf=leaf, is_length=is_length))
+    return [found[name] for name in sorted(found)]
 
 
 def units_by_split(file: pq.ParquetFile) -> dict[str, int]:
@@ -158,7 +160,7 @@ class _Texts:
 
     def describe(self) -> dict[str, Any]:
         rows, distinct = sum(self.counts.values()), len(self.counts)
-        if not self.last:
+        if not (self.last or self.counts):  # a column of empty texts has no last
             return {"kind": "empty", "nulls": self.nulls}
         if self.is_date:
             return {"kind": "date", "nulls": self.nulls, "first": self.first, "last": self.last}

@@ -23,6 +23,8 @@ from fsspec.implementations.local import LocalFileSystem
 from bakeoff.datasets import build, check, files, fit, place, reads, summary, table
 from bakeoff.datasets.chosen import Chosen
 from bakeoff.datasets.model import Dataset, Line, Proposer, Split
+from bakeoff.datasets.report import markdown
+from bakeoff.datasets.schema import schema_json
 from bakeoff.datasets.split import SHARES
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import canonical_json
@@ -161,7 +163,8 @@ def _about(
     until: datetime,
 ) -> dict[str, Any]:
     with pq.ParquetFile(folder / table.TRAINING) as file:
-        found = summary.summarise(task, file, excluded=excluded, proposers=proposers)
+        sample = made.chosen[Split.TRAIN].rows(summary.SAMPLED)
+        found = summary.summarise(task, file, sample, excluded=excluded, proposers=proposers)
     return {
         "digest": build.content_digest(task, made.digest, since=since, until=until),
         "task": task.name,
@@ -180,12 +183,12 @@ def _write_texts(
     """Everything beside the rows; schema.json lists what is there, with sizes and digests."""
     schema = pq.read_schema(folder / table.TRAINING)
     before = _described(previous)
-    (folder / files.SUMMARY).write_text(summary.markdown(schema, task, about, before), encoding="utf-8")
+    (folder / files.SUMMARY).write_text(markdown(schema, task, about, before), encoding="utf-8")
     frozen = fit.frozen(task, chosen)
     if frozen is not None:
         (folder / files.FITTED).write_text(canonical_json(frozen) + "\n", encoding="utf-8")
     there = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())}
-    body = summary.schema_json(schema, task, about) | {"files": there}
+    body = schema_json(schema, task, about) | {"files": there}
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     (folder / files.SCHEMA).write_text(text, encoding="utf-8")
 

@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 
 from bakeoff.datasets.drift import Comparison, Drift, called, compare, percent, sentence
+from bakeoff.datasets.model import VERSIONS
 from bakeoff.task import Task
 
 _NAMED = 12  # fields named in a note
 _TOLD = 8  # columns whose drift is told in words
-_VERSIONS = ("schema_version", "request_version", "prompt_version")
 
 Lines = Iterable[Sequence[object]]
 
@@ -74,7 +74,7 @@ def _notes(about: Mapping[str, Any]) -> Iterator[str]:
     found = about["summary"]
     yield f"window: first decisions from {about['since']} to before {about['until']}"
     yield f"content digest `{about['digest']}`"
-    yield "versions: " + ", ".join(f"{name.removesuffix('_version')} {found[name]}" for name in _VERSIONS)
+    yield "versions: " + ", ".join(f"{name.removesuffix('_version')} {found[name]}" for name in VERSIONS)
     yield f"answered by a fallback: {found['fell_back']:,} rows (`metadata.fell_back`); by default not learnt from"
     own = found["self_generated"]
     share = percent(own["share"])

@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bakeoff.datasets.build import PROVENANCE
-from bakeoff.datasets.model import SCHEMA_VERSION
+from bakeoff.datasets.build import PROVENANCE, versions
 from bakeoff.task import Field, Task
 
 MEANING: Mapping[str, Field] = {
@@ -38,9 +37,7 @@ def schema_json(schema: pa.Schema, task: Task, about: Mapping[str, Any]) -> dict
     field is ``{"name", "type", "nullable", "meaning", "unit"}``; ``dataset`` is `about`."""
     return {
         "task": task.name,
-        "schema_version": SCHEMA_VERSION,
-        "request_version": task.request_version,
-        "prompt_version": task.prompt_version,
+        **versions(task),
         "fields": fields(schema, task),
         "undocumented": undocumented(schema, task),
         "dataset": dict(about),

@@ -52,9 +52,10 @@ def see(shape: Shape, values: Iterable[Any]) -> None:
         _see(shape, value)
 
 
-def place(name: str, shape: Shape) -> pa.Field:
-    """The field of a column, list element, map item or struct member that holds every value of this shape."""
-    kind, marks = _type(shape)
+def place(name: str, shape: Shape, *, is_struct: bool = False) -> pa.Field:
+    """The field of a column, list element, map item or struct member that holds every value of this shape; with
+    `is_struct` an object is no map, however many keys it has."""
+    kind, marks = _type(shape, is_struct)
     null = "null" in shape.kinds
     if shape.missing and not null:
         marks = (*marks, Mark.MISSING)
@@ -111,10 +112,10 @@ _PLAIN: Mapping[frozenset[str], pa.DataType] = {
 _NUMBERS = frozenset({"int", "float", "whole"})
 
 
-def _type(shape: Shape) -> tuple[pa.DataType, tuple[Mark, ...]]:
+def _type(shape: Shape, is_struct: bool) -> tuple[pa.DataType, tuple[Mark, ...]]:
     kinds = frozenset(shape.kinds - {"null"})
     if kinds == {"object"} and shape.fields:
-        return _object_type(shape), ()
+        return _object_type(shape, is_struct), ()
     if kinds == {"list"}:
         return pa.list_(place("element", shape.items or Shape())), ()
     if kinds in _PLAIN:
@@ -122,8 +123,8 @@ def _type(shape: Shape) -> tuple[pa.DataType, tuple[Mark, ...]]:
     return (pa.float64(), (Mark.WHOLE,)) if kinds <= _NUMBERS else (pa.string(), (Mark.JSON,))
 
 
-def _object_type(shape: Shape) -> pa.DataType:
-    if len(shape.fields) <= MOST_FIELDS:
+def _object_type(shape: Shape, is_struct: bool) -> pa.DataType:
+    if is_struct or len(shape.fields) <= MOST_FIELDS:
         return pa.struct([place(name, part) for name, part in sorted(shape.fields.items())])
     together = Shape()
     for part in shape.fields.values():

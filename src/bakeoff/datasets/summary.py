@@ -1,11 +1,11 @@
 """What people want to know about a dataset first, as numbers; also the row's `summary` in the database.
 
-Read off the file that is about to become visible: counts over all rows, in batches of a few columns, and what needs
-whole rows on a sample."""
+Read off the file that is about to become visible: counts over all rows, in batches of a few columns. What needs whole
+rows looks at a sample."""
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -16,9 +16,6 @@ from bakeoff.datasets import counts, reads, views
 from bakeoff.datasets.build import versions
 from bakeoff.datasets.model import Proposer, Row, Split
 from bakeoff.datasets.profile import profile
-from bakeoff.datasets.report import markdown as markdown
-from bakeoff.datasets.sample import sample
-from bakeoff.datasets.schema import schema_json as schema_json
 from bakeoff.datasets.schema import undocumented
 from bakeoff.task import Task
 
@@ -38,10 +35,15 @@ VALUES = 20  # of a class balance; the others are counted together
 
 
 def summarise(
-    task: Task, file: pq.ParquetFile, *, excluded: Mapping[str, int], proposers: Mapping[str, Proposer]
+    task: Task,
+    file: pq.ParquetFile,
+    sample: Iterable[Row],
+    *,
+    excluded: Mapping[str, int],
+    proposers: Mapping[str, Proposer],
 ) -> dict[str, Any]:
-    """JSON values, the same for the same file. `excluded`: episodes left out, by reason; `proposers`: known
-    policy versions, by id."""
+    """JSON values, the same for the same file and sample. `sample`: rows of the train split, some `SAMPLED`;
+    `excluded`: episodes left out, by reason; `proposers`: known policy versions, by id."""
     counted, described = counts.groups(file), profile(file)
     proposed_by = counts.by(counted, lambda group: group.proposed_by)
     return {
@@ -62,7 +64,7 @@ def summarise(
         "neutral": counts.neutral(counted),
         "self_generated": self_generated(counted, {ident for ident, each in proposers.items() if each.is_trained}),
         "outside_options": counts.total(file, "outside_options"),
-        **_of_sample(task, sample(file, split=Split.TRAIN, most=SAMPLED)),
+        **_of_sample(task, sample),
         "undocumented": undocumented(file.schema_arrow, task),
         "checks": list(CHECKS),
         "profile": described,
@@ -93,7 +95,7 @@ def class_balance(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _of_sample(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+def _of_sample(task: Task, rows: Iterable[Row]) -> dict[str, Any]:
     learnt = list(views.learnable(rows))
     balance = class_balance(task, learnt)
     costs = [found.cost for found in views.edit_costs(task, learnt)]

@@ -113,7 +113,7 @@ class Writer:
                     self._write(layout, group)
                 else:
                     plain = {column.name: group[column.name] for column in _PLAIN}
-                    self._append(plain, {name: _texts(group, name) for name in NESTED})
+                    self._append(plain, {name: _encoded(group, name) for name in NESTED})
         path.unlink()
 
     def _write(self, layout: Layout, group: pa.Table) -> None:
@@ -125,7 +125,7 @@ class Writer:
         self._file.write_table(group, row_group_size=ROW_GROUP)
 
     def _layout(self) -> Layout:
-        places = {name: place(name, shape) for name, shape in self.shapes.items()}
+        places = {name: _place(name, shape) for name, shape in self.shapes.items()}
         return Layout(places=places, texts=frozenset(self.texts))
 
     def _end(self) -> None:
@@ -139,18 +139,23 @@ class Writer:
         if not shape.kinds:
             see(shape, map(loads, texts[:_FIRST]))
         while True:
-            before = place(name, shape)
+            before = _place(name, shape)
             array, bad = _parsed(texts, before)
             if not bad:
                 return array, None
             see(shape, (loads(texts[number]) for number in bad))
-            if place(name, shape).equals(before, check_metadata=True):
+            if _place(name, shape).equals(before, check_metadata=True):
                 break
         if array is None:
             raise BakeoffError(f"the column {name} cannot hold what its type was made for; this is our bug")
         self.texts.add(name)
         wrong = set(bad)
         return array, pa.array([t.decode() if n in wrong else None for n, t in enumerate(texts)], pa.string())
+
+
+def _place(name: str, shape: Shape) -> pa.Field:
+    """Metadata are counted by name, so they stay a struct however many they are."""
+    return place(name, shape, is_struct=name == "metadata")
 
 
 def _parsed(texts: Sequence[bytes], kind: pa.Field) -> tuple[pa.Array | None, Sequence[int]]:
@@ -197,7 +202,7 @@ def read(file: pq.ParquetFile, uri: str, splits: frozenset[Split] | None = None)
 
 def rows(table: pa.Table, uri: str) -> Iterator[Row]:
     """Rows of a table with the file's columns. Raises Refused, see `read`."""
-    nested = {name: _texts(table, name) for name in NESTED}
+    nested = {name: _encoded(table, name) for name in NESTED}
     plain = [table[part.name].to_pylist() for part in _PLAIN]
     for n, (example_id, unit_id, occurred_at, split, slice_, request_digest) in enumerate(zip(*plain, strict=True)):
         request = nested["request"][n]
@@ -219,11 +224,15 @@ def rows(table: pa.Table, uri: str) -> Iterator[Row]:
         ).row()
 
 
-def _texts(table: pa.Table, name: str) -> list[bytes]:
-    """The JSON texts of a nested column."""
+def texts_of(table: pa.Table, name: str) -> pa.Array:
+    """The canonical JSON texts of a nested column."""
     column = table[name].combine_chunks()
     array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
     text = columns.render(array, table.schema.field(name))
     if f"{name}_json" in table.column_names:
         text = pc.coalesce(table[f"{name}_json"].combine_chunks(), text)
-    return [value.encode() for value in text.to_pylist()]
+    return text
+
+
+def _encoded(table: pa.Table, name: str) -> list[bytes]:
+    return [value.encode() for value in texts_of(table, name).to_pylist()]

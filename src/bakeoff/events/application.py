@@ -58,10 +58,10 @@ def append(
 
     Raises UsageError for an unknown event type, a wrong payload, an incomplete context, an event from the future,
     an id that is taken by other content, and an outcome whose context is not its decision's."""
-    is_decision = any(kind.name == event_type and kind.role is Role.DECISION for kind in task.event_types)
-    if is_decision == (request is None):
+    role = next((kind.role for kind in task.event_types if kind.name == event_type), None)
+    if role is not None and (role is Role.DECISION) == (request is None):
         raise UsageError(
-            f"event {event_type} came {'without' if is_decision else 'with'} a request",
+            f"event {event_type} came {'without' if request is None else 'with'} a request",
             cure="a decision needs the request that it was made on, an outcome has none",
         )
     event: dict[str, Any] = {

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +80,8 @@ def check(reader: Reader, line: Line, row: Row, *, is_mapped: bool, request: Any
 
 
 def build_requests(conn: Conn, reader: Reader, waiting: Sequence[Waiting]) -> list[Ready | Reject]:
-    """Asks the task for the requests of a batch at once; where that fails, one by one, to find the culprit."""
+    """Asks the task for the requests of a batch at once. Where that fails, the batch is halved until the culprit stands
+    alone."""
     if not waiting:
         return []
     try:
@@ -92,7 +92,8 @@ def build_requests(conn: Conn, reader: Reader, waiting: Sequence[Waiting]) -> li
     except Exception as error:  # a task's own code, on a stranger's keys
         if len(waiting) == 1:
             return [_unbuilt(waiting[0], f"{type(error).__name__}: {error}")]
-        return [done for each in waiting for done in build_requests(conn, reader, [each])]
+        middle = len(waiting) // 2
+        return build_requests(conn, reader, waiting[:middle]) + build_requests(conn, reader, waiting[middle:])
     return [
         _unbuilt(each, "the task knows no such request") if request is None else _built(reader, each, request)
         for each, request in zip(waiting, built, strict=True)
@@ -127,7 +128,6 @@ def load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
 
 def _load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
     queries.stage(conn)
-    queries.clear_stage(conn)
     _copy_requests(conn, ready)
     _copy_events(conn, ready)
     task, now = reader.task, reader.now
@@ -172,8 +172,8 @@ def _misfits(conn: Conn, task: str, ready: Sequence[Ready]) -> list[Reject]:
 
 def _misfit(each: Ready, row: Mapping[str, Any]) -> Reject:
     if row["too_early"]:
-        when = _spelt(row["occurred_at"]), _spelt(row["decided_at"])
-        return _reject(each, "before its decision", f"it says {when[0]}, its decision was made at {when[1]}")
+        said_at, decided_at = row["occurred_at"].isoformat(), row["decided_at"].isoformat()
+        return _reject(each, "before its decision", f"it says {said_at}, its decision was made at {decided_at}")
     said = {**each.entry.context, "unit_id": each.entry.unit_id}
     differs = [f"{name} {value}, not {row[name]}" for name, value in said.items() if str(row[name]) != value]
     of = f"decision {row['decision_id']} was made with another context: the row says "
@@ -193,7 +193,3 @@ def _taken(conn: Conn, ready: Sequence[Ready]) -> list[Reject]:
 
 def _reject(each: Ready, reason: str, detail: str) -> Reject:
     return Reject(line=each.line, reason=reason, detail=detail, row=each.row)
-
-
-def _spelt(moment: datetime) -> str:
-    return moment.isoformat()

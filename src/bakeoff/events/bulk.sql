@@ -6,8 +6,6 @@ create temporary table if not exists staged_events (
     served_policy_version_id uuid, assignment_probability double precision, action_propensity double precision,
     occurred_at timestamptz, payload jsonb
 ) on commit delete rows;
-
--- name: clear_stage#
 truncate staged_requests, staged_events;
 
 -- name: add_requests(task, request_version)!

@@ -13,13 +13,13 @@ from events o left join events d on d.decision_id = o.decision_id and d.role = '
 where o.task = :task and o.role <> 'decision' and o.received_at < :before and d.event_id is null;
 
 -- name: event_types(task)
-select event_type, role, count(*) as count, min(event_id::text) as example
+select event_type, role, count(*) as count
 from events where task = :task group by event_type, role order by event_type, role;
 
 -- name: payload_fields(task, sample)
 -- Of the newest events only: reading every payload of a long log takes minutes.
-select event_type, field, count(*) as count, min(event_id::text) as example
-from (select event_id, event_type, payload from events where task = :task order by occurred_at desc limit :sample) e,
+select event_type, field, count(*) as count
+from (select event_type, payload from events where task = :task order by occurred_at desc limit :sample) e,
      jsonb_object_keys(case jsonb_typeof(payload) when 'object' then payload else '{}' end) as field
 group by event_type, field order by event_type, field;
 

@@ -23,7 +23,7 @@ from bakeoff.events.bulk import Conn, Ready, Reject, Waiting
 from bakeoff.events.canonical import canonical_bytes
 from bakeoff.events.incoming import Reader, Row
 from bakeoff.events.model import NAMESPACE
-from bakeoff.events.sources import Line, Source, as_row, as_text
+from bakeoff.events.sources import Line, Source, as_text
 from bakeoff.fingerprint import canonical_json
 
 BATCH_ROWS, BATCH_BYTES = 5_000, 32 << 20
@@ -70,7 +70,7 @@ class Report:
     counts: Tally  # of the whole source, whoever read it
     resumed_at: int  # lines that an earlier run had dealt with
     finished_before: datetime | None  # this very source was imported already, so nothing was done
-    rejects: Path | None  # None: no row was refused
+    rejects: Path | None  # None: no row was refused, or an earlier run's file is not there
     examples: tuple[Reject, ...]  # the first few of this run
 
 
@@ -114,7 +114,8 @@ def run(
     with _held(transaction, ident, source.name):
         ledger = _open(transaction, reader, source, ident, settings, again)
         if ledger.finished_at is not None:
-            return _report(source, ledger, rejects, finished_before=ledger.finished_at)
+            is_there = rejects if rejects.exists() else None
+            return _report(source, ledger, is_there, finished_before=ledger.finished_at)
         report = _run(transaction, reader, source, ledger, rejects, function, batch_rows, on_move)
         with transaction() as conn:
             bulk.queries.finish_import(conn, import_id=ident, finished_at=reader.now)
@@ -302,7 +303,6 @@ def _still_ours(conn: Conn, ledger: _Ledger) -> None:
 def _check(reader: Reader, line: Line, mapped: Mapped | None) -> list[Ready | Waiting | Reject]:
     try:
         row = line.read()
-        row = row if line.text is not None else as_row(row)
     except (ValueError, RecursionError) as error:
         return [Reject(line=line, reason="not JSON", detail=str(error))]
     if mapped is None:
@@ -318,17 +318,11 @@ def _check(reader: Reader, line: Line, mapped: Mapped | None) -> list[Ready | Wa
 def _settle(
     conn: Conn, reader: Reader, checked: Sequence[Ready | Waiting | Reject]
 ) -> tuple[list[Ready], list[Reject]]:
-    waiting = [each for each in checked if isinstance(each, Waiting)]
-    built = _built(conn, reader, waiting) if waiting else {}
-    done = [built[id(each)] if isinstance(each, Waiting) else each for each in checked]
+    """With the requests that the task has to build; the order of the file stays."""
+    built = iter(bulk.build_requests(conn, reader, [each for each in checked if isinstance(each, Waiting)]))
+    done = [next(built) if isinstance(each, Waiting) else each for each in checked]
     ready = [each for each in done if isinstance(each, Ready)]
     return ready, [each for each in done if isinstance(each, Reject)]
-
-
-def _built(conn: Conn, reader: Reader, waiting: Sequence[Waiting]) -> dict[int, Ready | Reject]:
-    """Requests that the task built, by the identity of what waits for them: the order of the file stays."""
-    built = bulk.build_requests(conn, reader, waiting)
-    return {id(each): done for each, done in zip(waiting, built, strict=True)}
 
 
 def _undeclared(ready: Iterable[Ready]) -> Counter[str]:

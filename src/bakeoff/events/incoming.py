@@ -8,7 +8,7 @@ A row is a mapping::
      "context": {"experiment_id", "variant_id", "policy_version_id"}}         unless the import names a policy version
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -266,11 +266,7 @@ def _text(row: Row, name: str) -> str:
     value = row.get(name)
     if value is None:
         raise Wrong("missing field", f"the row lacks {name}")
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Wrong("wrong type", f"{name} is {value!r}, expected a text")
-    if not value.isascii():
-        model.kept_text(name, value)
-    return value
+    return model.text(name, value)
 
 
 def _mapping(row: Row, name: str) -> Mapping[str, Any]:
@@ -298,14 +294,13 @@ def _moment(name: str, value: object) -> datetime:
         raise Wrong("bad time", f"{name} is {value!r}, beyond what a calendar holds") from error
 
 
-def _ident(row: Row, name: str, made: Any, policy_id: str) -> str:
+def _ident(row: Row, name: str, made: Callable[[str, str], str], policy_id: str) -> str:
     """A uuid as it is; any other text becomes one that it always gets."""
     text = _text(row, name)
     try:
         return model.as_uuid(name, text)
     except Wrong:
-        ident: str = made(policy_id, text)
-        return ident
+        return made(policy_id, text)
 
 
 def _spelt(stretches: Sequence[tuple[datetime, datetime | None]]) -> str:

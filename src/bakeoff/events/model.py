@@ -82,6 +82,15 @@ def kept_text(name: str, value: object) -> bytes:
     return text
 
 
+def text(name: str, value: object) -> str:
+    """`value`, a text that is not empty and that the log can keep. Raises UsageError."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Wrong("wrong type", f"{name} is {value!r}, expected a text")
+    if not value.isascii():
+        kept_text(name, value)
+    return value
+
+
 def plain(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """`value` as the log will give it back. Raises UsageError for what the log cannot keep as it is."""
     kept: dict[str, Any] = loads(kept_text(name, value))
@@ -235,7 +244,7 @@ def outcome(
         event_type=event_type,
         role=kind.role,
         task=task,
-        unit_id=unit_id,
+        unit_id=text("unit_id", unit_id),
         occurred_at=_moment(occurred_at),
         payload=plain(f"payload of event {event_type}", payload),
         origin=origin,
@@ -266,9 +275,9 @@ def decision(
         context=checked,
         event_type=event_type,
         task=task.name,
-        unit_id=unit_id,
+        unit_id=text("unit_id", unit_id),
         need_id=need_of(task, request),
-        request=request,
+        request=plain("request", request),
         request_version=task.request_version,
         served_policy_version_id=checked.policy_version_id,
         assignment_probability=probability("assignment_probability", assignment_probability),
@@ -282,7 +291,7 @@ def decision(
 def need_of(task: Task, request: Request) -> str:
     """Which need the request is for, as the task says. Raises UsageError where it cannot read it."""
     try:
-        return task.need(request)
+        return text("need_id", task.need(request))
     except Exception as error:  # a task's own code on a foreign request: whatever it raises, the request is wrong
         raise Wrong(
             "the task cannot read the request",

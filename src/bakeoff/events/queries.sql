@@ -27,9 +27,10 @@ select * from events where event_id = :event_id;
 select e.*, r.body as request from events e join requests r on r.digest = e.request_digest
 where e.decision_id = :decision_id and e.role = 'decision';
 
--- name: needs(task, since, until, experiment_id)
+-- name: needs(task, since, until, experiment_id, decision_ids)
 -- Each need with decisions in a window: the request of its first decision as the text that was digested, and its
 -- decisions with the outcomes known by `until`, oldest first, as arrays of values (see `_told`). In canonical order.
+-- With `decision_ids` only the needs that one of these decisions belongs to.
 with needs as (
     select unit_id, need_id, min(occurred_at) as began_at,
            array_agg(decision_id order by occurred_at, event_id) as decisions,
@@ -37,6 +38,8 @@ with needs as (
     from events
     where role = 'decision' and task = :task and occurred_at >= :since and occurred_at < :until
       and (:experiment_id::uuid is null or experiment_id = :experiment_id::uuid)
+      and (:decision_ids::uuid[] is null or (unit_id, need_id) in (
+          select unit_id, need_id from events where role = 'decision' and decision_id = any (:decision_ids::uuid[])))
     group by unit_id, need_id
 )
 select n.unit_id, n.need_id, n.request_digest, r.body, (

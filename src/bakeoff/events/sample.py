@@ -1,18 +1,17 @@
 """Some episodes of a log that may be long: the same ones every time, half of them accepted where there are any."""
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiosql
 
-from bakeoff.events.store import Conn, _logged
-from bakeoff.task import Episode, LoggedEvent, Request, RequestKey
+from bakeoff.events.store import Conn, stored_episodes
+from bakeoff.task import Episode, Request, RequestKey
 
 queries = aiosql.from_path(Path(__file__).with_name("sample.sql"), "psycopg")
+_EVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def some_episodes(conn: Conn, task: str, rows: int) -> list[Episode]:
@@ -21,14 +20,8 @@ def some_episodes(conn: Conn, task: str, rows: int) -> list[Episode]:
     accepted = _ids(queries.some_decisions(conn, task=task, accepted=True, rows=(rows + 1) // 2))
     drawn = _ids(queries.some_decisions(conn, task=task, accepted=False, rows=rows))
     chosen = list(dict.fromkeys([*accepted, *drawn]))[:rows]
-    decisions = list(queries.decisions_of_needs(conn, task=task, decision_ids=chosen))
-    known: defaultdict[str, list[LoggedEvent]] = defaultdict(list)
-    for row in queries.outcomes_of_decisions(conn, decision_ids=[str(row["decision_id"]) for row in decisions]):
-        known[str(row["decision_id"])].append(_logged(row))
-    needs: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in decisions:
-        needs[row["unit_id"], row["need_id"]].append(row)
-    return [_episode(group, known) for group in needs.values()]
+    stored = stored_episodes(conn, task, since=_EVER[0], until=_EVER[1], decision_ids=chosen)
+    return [episode for episode, _ in stored]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,16 +53,3 @@ def some_requests(
 
 def _ids(rows: Any) -> list[str]:
     return [str(row["decision_id"]) for row in rows]
-
-
-def _episode(group: Sequence[dict[str, Any]], known: dict[str, list[LoggedEvent]]) -> Episode:
-    outcomes = [event for row in group for event in known.get(str(row["decision_id"]), ())]
-    first = group[0]
-    return Episode(
-        need_id=first["need_id"],
-        unit_id=first["unit_id"],
-        request=first["request"],
-        request_digest=first["request_digest"],
-        decisions=tuple(_logged(row) for row in group),
-        outcomes=tuple(sorted(outcomes, key=lambda event: (event.occurred_at, event.event_id))),
-    )

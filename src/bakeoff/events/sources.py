@@ -3,11 +3,11 @@
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,10 +40,8 @@ class Line:
         return len(self.text) if self.text is not None else 1_000
 
     def read(self) -> Any:
-        """The value. Raises ValueError or RecursionError where the text is no JSON."""
-        if self.text is None:
-            return self.values
-        return loads(self.text)
+        """The row. Raises ValueError or RecursionError where a text is no JSON."""
+        return loads(self.text) if self.text is not None else _as_row(self.values or {})
 
 
 class Source(Protocol):
@@ -98,7 +96,7 @@ class JsonLines:
         self.total = path.stat().st_size
         self.done = 0
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return _file_digest(self.path)
 
@@ -136,7 +134,7 @@ class Parquet:
         self.total = self._file.metadata.num_rows
         self.done = 0
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return _file_digest(self.path)
 
@@ -171,18 +169,16 @@ class Query:
                 for number, values in enumerate(cursor, start=1):
                     self.done = number
                     if number > skip:
-                        yield Line(number=number, text=None, values=_plain(values))
+                        yield Line(number=number, text=None, values=values)
         except Error as error:
             raise UsageError(
                 f"the query failed: {error}", cure="try it in psql; it is one select, without a semicolon"
             ) from error
 
 
-def as_row(value: Any) -> Any:
-    """A row of columns as a row of a file: JSON texts are read, absent values are left out."""
-    if not isinstance(value, Mapping):
-        return value
-    row = {name: each for name, each in value.items() if each is not None}
+def _as_row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns as a row of a JSON file has them: JSON texts are read, absent values are left out."""
+    row = {name: _scalar(value) for name, value in values.items() if value is not None}
     for name in _JSON_COLUMNS:
         if isinstance(row.get(name), str):
             row[name] = loads(row[name].encode())
@@ -192,24 +188,21 @@ def as_row(value: Any) -> Any:
 def as_text(line: Line) -> bytes | None:
     """The row as it was, as JSON; None where it was none."""
     if line.text is None:
-        return json.dumps(line.values, default=str, ensure_ascii=True).encode()
+        return json.dumps(line.values, default=_told, ensure_ascii=True).encode()
     try:
-        json.loads(line.text, parse_constant=_refuse)
+        line.read()
     except (ValueError, RecursionError):
         return None
     return line.text
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(constant)
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Uuids and numbers as a JSON file would have them."""
-    return {name: _scalar(value) for name, value in values.items()}
+def _told(value: Any) -> Any:
+    plain = _scalar(value)
+    return str(value) if plain is value else plain
 
 
 def _scalar(value: Any) -> Any:
+    """Uuids and numbers as a JSON file has them."""
     if isinstance(value, UUID):
         return str(value)
     return float(value) if isinstance(value, Decimal) else value
@@ -217,5 +210,4 @@ def _scalar(value: Any) -> Any:
 
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -93,12 +93,20 @@ def episodes(
 
 
 def stored_episodes(
-    conn: Conn, task: str, *, since: datetime, until: datetime, experiment_id: str | None = None
+    conn: Conn,
+    task: str,
+    *,
+    since: datetime,
+    until: datetime,
+    experiment_id: str | None = None,
+    decision_ids: list[str] | None = None,
 ) -> Iterator[tuple[Episode, bytes]]:
-    """`episodes`, each with the text of its request as it was digested.
+    """`episodes`, each with the text of its request as it was digested; with `decision_ids` only of the needs that
+    one of these belongs to.
 
     By COPY, so that the server goes on working while we do; in a savepoint, so that a reader may stop early."""
-    window = {"task": task, "since": since, "until": until, "experiment_id": experiment_id}
+    window = {"task": task, "since": since, "until": until}
+    window |= {"experiment_id": experiment_id, "decision_ids": decision_ids}
     query = f"copy ({queries.needs.sql.rstrip(';')}) to stdout (format binary)"
     with conn.transaction(), conn.cursor() as cursor, cursor.copy(query, window) as copy:
         copy.set_types(("text", "text", "text", "bytea", "bytea"))
@@ -199,24 +207,3 @@ def _not_before(decision: Mapping[str, Any], outcome: Outcome) -> None:
             f"{outcome.context.decision_id}, made at {decision['occurred_at'].isoformat()}",
             cure=f"clocks may differ by {SKEW.seconds // 60} minutes; set the clock of the machine that sent it",
         )
-
-
-def _logged(row: Mapping[str, Any]) -> LoggedEvent:
-    return LoggedEvent(
-        event_id=str(row["event_id"]),
-        event_type=row["event_type"],
-        role=Role(row["role"]),
-        unit_id=row["unit_id"],
-        decision_id=str(row["decision_id"]),
-        occurred_at=row["occurred_at"],
-        experiment_id=str(row["experiment_id"]),
-        variant_id=str(row["variant_id"]),
-        policy_version_id=str(row["policy_version_id"]),
-        served_policy_version_id=None
-        if row["served_policy_version_id"] is None
-        else str(row["served_policy_version_id"]),
-        payload=row["payload"],
-        origin=row["origin"],
-        assignment_probability=row["assignment_probability"],
-        action_propensity=row["action_propensity"],
-    )

@@ -293,7 +293,7 @@ def _hears_system(tokenizer: Any) -> bool:
 
 
 def _without_system(turns: list[dict[str, str]]) -> list[dict[str, str]]:
-    """System messages at the beginning, put before the words of the first user. Raises UsageError without a user."""
+    """System messages, put before the words of the first user. Raises UsageError where no user speaks first."""
     said = [turn["content"] for turn in turns if turn["role"] == "system"]
     others = [turn for turn in turns if turn["role"] != "system"]
     if not said:

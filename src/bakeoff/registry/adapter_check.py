@@ -3,25 +3,14 @@
 The limits are those of vLLM's LoRA support (ranks, no DoRA, no whole modules, no biases), the narrowest of the
 servers that we know."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakeoff.training.model import LORA_RANKS
+from bakeoff.training.adapter import config_problems
 
 Shapes = Mapping[str, tuple[int, ...]]
 _PREFIX = "base_model.model."
-_LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
-_REFUSED = {
-    "use_dora": "it uses DoRA, which servers do not support",
-    "modules_to_save": "it replaces whole modules (modules_to_save)",
-    "trainable_token_indices": "it trains single token embeddings (trainable_token_indices)",
-    "target_parameters": "it adapts bare parameters (target_parameters)",
-    "lora_bias": "it trains biases (lora_bias)",
-    "layer_replication": "it replicates layers",
-    "auto_mapping": "it brings classes of its own (auto_mapping)",
-}
 
 
 def adapter_problems(config: Mapping[str, Any], tensors: Shapes, linears: Shapes) -> tuple[str, ...]:
@@ -29,21 +18,7 @@ def adapter_problems(config: Mapping[str, Any], tensors: Shapes, linears: Shapes
 
     `config`: adapter_config.json. `tensors`: shapes of adapter_model.safetensors by name. `linears`: (out, in) of the
     base model's linear layers by module name, without the head."""
-    return (*_config_problems(config), *_tensor_problems(config, tensors, linears))
-
-
-def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("peft_type", "LORA") != "LORA":
-        yield f"it is of type {config['peft_type']}, expected LORA"
-    ranks = {config.get("r"), *(config.get("rank_pattern") or {}).values()}
-    for rank in sorted(ranks, key=str):
-        if rank not in LORA_RANKS:
-            yield f"rank {rank} cannot be served; expected one of {', '.join(map(str, LORA_RANKS))}"
-    for name, problem in _REFUSED.items():
-        if config.get(name):
-            yield problem
-    if config.get("bias", "none") != "none":
-        yield f"it trains biases (bias = {config['bias']!r})"
+    return (*config_problems(config), *_tensor_problems(config, tensors, linears))
 
 
 def _tensor_problems(config: Mapping[str, Any], tensors: Shapes, linears: Shapes) -> Iterator[str]:
@@ -80,20 +55,6 @@ def _fits(
     found = pair["lora_A"][0]
     fits = pair["lora_A"] == (found, linear[1]) and pair["lora_B"] == (linear[0], found)
     return fits and (found == rank or found in patterns.values())
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes in a safetensors file, from its header alone: 8 bytes of length, then JSON.
-
-    Raises ValueError for a file that is none."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        text = file.read(min(size, _LONGEST_HEADER))
-    try:
-        header = json.loads(text)
-        return {name: tuple(body["shape"]) for name, body in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name} is no safetensors file") from error
 
 
 def linear_shapes(base_dir: Path) -> dict[str, tuple[int, ...]]:

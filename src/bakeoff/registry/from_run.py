@@ -16,10 +16,10 @@ from bakeoff.errors import BakeoffError, UsageError
 from bakeoff.fingerprint import short
 from bakeoff.inference.encode import Encoder
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
-from bakeoff.registry.adapter_check import adapter_problems, linear_shapes, tensor_shapes
+from bakeoff.registry.adapter_check import adapter_problems, linear_shapes
 from bakeoff.task import Request, Task
 from bakeoff.training import contract
-from bakeoff.training.adapter import CONFIG, ENCODING, WEIGHTS, adapter_digest
+from bakeoff.training.adapter import CONFIG, ENCODING, WEIGHTS, adapter_digest, tensor_shapes
 from bakeoff.training.preflight import generation_prompt_problem
 from bakeoff.training.run import ADAPTER_TAG, SPEC_FILE, TOKENIZER_FILES, Base, Bases, Trained
 from bakeoff.training.tracker import RunRecord, Tracker

@@ -9,7 +9,7 @@ import json
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +24,11 @@ from trl import SFTConfig, SFTTrainer
 from bakeoff.fingerprint import digest
 from bakeoff.inference.choice_logits import ChoiceIndex, Trunk, allowed_logits, index_choices
 from bakeoff.training import checkpoint
+from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.choice_loss import choice_loss
-from bakeoff.training.model import UNLABELLED, CurvePoint, TrainSpec
-from bakeoff.training.rows import EncodedRow
+from bakeoff.training.model import UNLABELLED, CurvePoint, OnStep, TrainResult, TrainSpec
+from bakeoff.training.rows import EncodedPair, EncodedRow
 
-OnStep = Callable[[int, int, Mapping[str, float]], None]
-"""(steps done, steps in total, metrics of this step): for a progress bar and live logging."""
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "llguidance")
 VALIDATION_ROWS = 16
 """Rows whose loss is watched; the first ones. On a CPU each costs a fifth of a training row."""
@@ -49,7 +48,7 @@ class Keeping:
     every: int | None = None  # steps between two checkpoints; None: see `CHECKPOINT_SECONDS`
 
 
-class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]
+class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types: its class is Any
     """SFTTrainer whose loss looks at the labelled choices only."""
 
     def __init__(
@@ -132,7 +131,7 @@ class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]
         self.kept_at = time.perf_counter()
         self.bookkeeping += self.kept_at - began
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002 - transformers' signature
         kept = checkpoint.read(Path(resume_from_checkpoint))
         checkpoint.put_weights(self.model, kept)
         self.curves = [CurvePoint(**point) for point in kept.state["curves"]]
@@ -178,11 +177,47 @@ def about(spec: TrainSpec, rows: Sequence[Any], threads: int) -> dict[str, Any]:
     }
 
 
+def summed_up(
+    trainer: ChoiceTrainer,
+    fitted: Fitted,
+    spec: TrainSpec,
+    rows: Sequence[EncodedRow | EncodedPair],
+    *,
+    too_long: int,
+    choices: int,
+    out_dir: Path,
+    template_digest: str,
+    threads: int,
+) -> TrainResult:
+    """What was really done. `rows`: that were trained on; the adapter lies in `out_dir`."""
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in trainer.model.parameters()]
+    return TrainResult(
+        adapter_dir=out_dir,
+        adapter_digest=adapter_digest(out_dir),
+        base_digest=spec.base_digest,
+        template_digest=template_digest,
+        rows=len(rows),
+        rows_too_long=too_long,
+        validation_rows=len(trainer.held_out),
+        steps=trainer.state.global_step,
+        resumed_at=fitted.resumed_at,
+        choices=choices,
+        tokens=sum(len(row.input_ids) for row in rows) * spec.epochs,
+        trainable_parameters=sum(size for size, is_trained in sizes if is_trained),
+        total_parameters=sum(size for size, _ in sizes),
+        threads=threads,
+        curves=tuple(trainer.curves),
+        seconds=fitted.seconds,
+        bookkeeping_seconds=fitted.bookkeeping,
+        versions=versions(),
+    )
+
+
 def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):  # type: ignore[misc]  # transformers' types are not followed: its class is Any
     """Collects the curves, tells the caller about every step, and says when a checkpoint is due."""
 
     def __init__(self, on_step: OnStep | None) -> None:
@@ -195,20 +230,20 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if trainer.held_out and not any(p.step == step and p.name == "validation_loss" for p in trainer.curves):
             trainer.curves += [CurvePoint(step=step, name=n, value=v) for n, v in trainer.validation().items()]
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
         per_epoch = state.max_steps // args.num_train_epochs
         if state.global_step % per_epoch == 0:  # a checkpoint at the end of an epoch is older than its validation
             self._validate(state.global_step)
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
         self._validate(state.global_step)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
         assert self.trainer is not None
         if self.trainer.checkpoint_due(time.perf_counter()):
             control.should_save = True
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
         if not logs or "loss" not in logs:
             return
         assert self.trainer is not None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bakeoff.errors import Refused
+from bakeoff.training.adapter import WEIGHTS, is_pickle
 from bakeoff.training.tracker import RunRecord
 
 Kind = Literal["param", "tag", "curve", "score", "artifact", "dataset"]
@@ -23,7 +24,7 @@ class Item:
 
     kind: Kind
     name: str  # of the parameter or tag; for everything else what people call it
-    known: Literal["start", "end"] = "start"  # parameters: whether asked for, or found out by training
+    known: Literal["start", "end"] = "end"  # when it must be there: before step 0, or once training is over
     pattern: str = ""  # metrics and artifacts: a regular expression that some name or path must match
     derived: bool = False  # registration works it out from the other items where a run did not log it
     why: str  # what it is good for
@@ -31,7 +32,6 @@ class Item:
 
 
 CURVE_POINTS = 2  # a single number is no curve
-ADAPTER = "adapter_model.safetensors"
 _ADAPTER_CALL = 'mlflow.log_artifacts("outputs/adapter", "adapter")  # model.save_pretrained("outputs/adapter")'
 _TOKENIZER_CALL = (
     'mlflow.log_artifacts("outputs/tokenizer", "tokenizer")  # tokenizer.save_pretrained("outputs/tokenizer")'
@@ -44,7 +44,7 @@ def _param(name: str, value: str, why: str, *, known: Literal["start", "end"] = 
 
 
 def _tag(name: str, value: str, why: str) -> Item:
-    return Item(kind="tag", name=name, why=why, how=f'mlflow.set_tag("{name}", {value})')
+    return Item(kind="tag", name=name, known="start", why=why, how=f'mlflow.set_tag("{name}", {value})')
 
 
 def _curve(name: str, values: str, why: str) -> Item:
@@ -97,7 +97,7 @@ CONTRACT: tuple[Item, ...] = (
         how="mlflow.log_input(MetaDataset(LocalArtifactDatasetSource(dataset_uri),"
         ' name=f"{task}/{dataset_version}", digest=dataset_digest), context="training")',
     ),
-    _file(f"trained model ({ADAPTER})", r"adapter_model\.safetensors", _ADAPTER_CALL, "what is served"),
+    _file(f"trained model ({WEIGHTS})", r"adapter_model\.safetensors", _ADAPTER_CALL, "what is served"),
     _file(
         "model config (adapter_config.json)", r"adapter_config\.json", _ADAPTER_CALL, "how the weights are put together"
     ),
@@ -114,13 +114,6 @@ CONTRACT: tuple[Item, ...] = (
         "prompts are rendered with it when serving",
     ),
 )
-START: frozenset[Kind] = frozenset({"param", "tag"})
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
-"""Endings of files that may run code when they are loaded."""
-
-
-def is_pickle(path: str) -> bool:
-    return path.lower().endswith(PICKLES)
 
 
 def check(
@@ -131,7 +124,7 @@ def check(
 ) -> tuple[str, ...]:
     """Everything that is missing, wrong or not as `requested` (by name of a parameter or tag; None is no
     request), one sentence each, in the order of `CONTRACT`. Empty: fulfilled."""
-    items = [item for item in CONTRACT if stage == "end" or (item.kind in START and item.known == "start")]
+    items = [item for item in CONTRACT if stage == "end" or item.known == "start"]
     problems = [problem for item in items for problem in _problems(item, record)]
     problems += _unequal(record, requested)
     if stage == "end":
@@ -237,7 +230,7 @@ def _unequal(record: RunRecord, requested: Mapping[str, object]) -> Iterator[str
 
 
 def _listed(name: str) -> bool:
-    return any(item.name == name and item.kind in START for item in CONTRACT)
+    return any(item.name == name and item.kind in ("param", "tag") for item in CONTRACT)
 
 
 def _equal(logged: str, wanted: object) -> bool:

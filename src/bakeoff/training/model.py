@@ -1,16 +1,19 @@
 """TrainSpec (what was asked for) and TrainResult (what was really done)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from bakeoff.errors import UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.task import JsonSchema, Message
 
+Row = TypeVar("Row")
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM serves; any other would train here and fail there."""
+OnStep = Callable[[int, int, Mapping[str, float]], None]
+"""(steps done, steps in total, metrics of this step): for a progress bar and live logging."""
 UNLABELLED = -100
 """Target of a choice about which nothing is known; it carries no loss."""
 RECIPES = ("lora_sft", "qlora_sft", "lora_dpo")
@@ -94,6 +97,10 @@ class TrainSpec:
         _one_of("--decoding-mode", self.decoding_mode, ("greedy", "choices"))
         if self.recipe == "lora_dpo":
             _check_dpo(self)
+
+    def newest(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those of `rows` (oldest first) that are used: the last `max_rows`."""
+        return rows if self.max_rows is None else rows[-self.max_rows :]
 
     @property
     def fingerprint(self) -> str:

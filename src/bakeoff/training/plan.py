@@ -16,8 +16,8 @@ from bakeoff.task import Task
 from bakeoff.training import run_file, starts, worker
 from bakeoff.training.contract import CONTRACT
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
-from bakeoff.training.rows import encode_row
-from bakeoff.training.run import training_pairs, training_rows
+from bakeoff.training.rows import encode
+from bakeoff.training.run import learnable
 from bakeoff.training.run_file import RunFile
 from bakeoff.training.sizes import Memory, memory, read_shape, trainable
 
@@ -64,14 +64,13 @@ def plan(
     trains a few steps on the newest rows in a scratch folder.
 
     Raises Refused where the recipe cannot run here, UsageError for rows that cannot be encoded."""
-    gather = training_pairs if spec.recipe == "lora_dpo" else training_rows
-    rows = files.load(dataset.uri)
-    learn: Sequence[TrainingRow | PairRow] = gather(task, rows, Split.TRAIN)
-    watch: Sequence[TrainingRow | PairRow] = gather(task, rows, Split.VALIDATION)
+    rows = files.load(dataset.uri, splits=(Split.TRAIN, Split.VALIDATION))
+    learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
     worker.require(spec, learn)
     encoder = Encoder.open(base_dir)
-    used = learn if spec.max_rows is None else learn[-spec.max_rows :]
-    lengths = [len(encode_row(encoder, row, spec.decoding_mode).input_ids) for row in used]
+    used = spec.newest(learn)
+    encoded = (encode(encoder, row, spec.decoding_mode) for row in used)
+    lengths = [len(row.input_ids) for row in encoded if row.carries_loss]
     kept = [length for length in lengths if length <= spec.max_tokens]
     shape = read_shape(base_dir)
     speed = known_speed(work, spec, threads)

@@ -10,9 +10,9 @@ from bakeoff.errors import BakeoffError, Refused
 from bakeoff.inference.encode import Encoder, json_text
 from bakeoff.task import Task
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
-from bakeoff.training.rows import TOO_LONG_AT_MOST, encode_pair, encode_row
+from bakeoff.training.rows import TOO_LONG_AT_MOST, encode
 
-Learnable = Sequence[TrainingRow] | Sequence[PairRow]
+Learnable = Sequence[TrainingRow | PairRow]
 LOOKED_AT = 64
 """Rows that are encoded here, or 1 % of them if that is more: those with the most text. Encoding takes some 5 ms a row;
 the recipe encodes all of them, before its first step too."""
@@ -62,7 +62,7 @@ def _base_problems(learn: Learnable, watch: Learnable, base_dir: Path, spec: Tra
     problem = generation_prompt_problem(encoder.tokenizer)
     if problem:
         yield problem
-    for found in (learn if spec.max_rows is None else learn[-spec.max_rows :], watch):
+    for found in (spec.newest(learn), watch):
         try:
             yield from _length_problems(encoder, found, spec)
         except BakeoffError as error:
@@ -74,7 +74,7 @@ def _base_problems(learn: Learnable, watch: Learnable, base_dir: Path, spec: Tra
 def _length_problems(encoder: Encoder, rows: Learnable, spec: TrainSpec) -> Iterator[str]:
     """Encodes the longest rows. Raises UsageError for labels that the schema does not allow."""
     longest = sorted(rows, key=_text_length, reverse=True)[: max(LOOKED_AT, len(rows) // 100)]
-    lengths = [len(_encoded_ids(encoder, row, spec)) for row in longest]
+    lengths = [len(encode(encoder, row, spec.decoding_mode).input_ids) for row in longest]
     too_long = sum(length > spec.max_tokens for length in lengths)
     if too_long > TOO_LONG_AT_MOST * len(rows):
         yield (
@@ -85,12 +85,6 @@ def _length_problems(encoder: Encoder, rows: Learnable, spec: TrainSpec) -> Iter
 
 def _text_length(row: TrainingRow | PairRow) -> int:
     return sum(len(message.content) for message in row.messages) + len(json_text(row.schema))
-
-
-def _encoded_ids(encoder: Encoder, row: TrainingRow | PairRow, spec: TrainSpec) -> list[int]:
-    if isinstance(row, PairRow):
-        return encode_pair(encoder, row).input_ids
-    return encode_row(encoder, row, spec.decoding_mode).input_ids
 
 
 def generation_prompt_problem(tokenizer: Any) -> str | None:

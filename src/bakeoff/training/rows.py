@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from bakeoff.errors import Refused
@@ -25,6 +26,10 @@ class EncodedRow:
     def labelled(self) -> int:
         return sum(target != UNLABELLED for target in self.targets)
 
+    @property
+    def carries_loss(self) -> bool:
+        return self.labelled > 0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncodedPair:
@@ -44,6 +49,10 @@ class EncodedPair:
     @property
     def differing(self) -> int:
         return sum(value != UNLABELLED for value in self.chosen)
+
+    @property
+    def carries_loss(self) -> bool:
+        return self.differing > 0
 
 
 Encoded = TypeVar("Encoded", EncodedRow, EncodedPair)
@@ -83,6 +92,25 @@ def encode_pair(encoder: Encoder, row: PairRow) -> EncodedPair:
     )
 
 
+def encode(encoder: Encoder, row: TrainingRow | PairRow, mode: str) -> EncodedRow | EncodedPair:
+    return encode_pair(encoder, row) if isinstance(row, PairRow) else encode_row(encoder, row, mode)
+
+
+def watched(
+    encoder: Encoder, rows: Sequence[TrainingRow | PairRow], spec: TrainSpec, most: int
+) -> list[EncodedRow | EncodedPair]:
+    """The first `most` validation rows that carry a loss and are short enough. Raises Refused where there are rows,
+    but none like that: a run without a validation loss cannot be registered."""
+    encoded = (encode(encoder, row, spec.decoding_mode) for row in rows)
+    found = list(islice((r for r in encoded if r.carries_loss and len(r.input_ids) <= spec.max_tokens), most))
+    if rows and not found:
+        raise Refused(
+            f"none of {len(rows)} validation rows carries a label and has at most --max-tokens {spec.max_tokens}",
+            cure="build the dataset from a longer window, or train with more --max-tokens",
+        )
+    return found
+
+
 def _index(choice: ChoicePoint, labels: Mapping[str, str]) -> int:
     return list(choice.allowed).index(labels[choice.key]) if choice.key in labels else UNLABELLED
 
@@ -97,7 +125,7 @@ class EncodedRows:
 
 def encode_rows(encoder: Encoder, rows: Sequence[TrainingRow], spec: TrainSpec) -> EncodedRows:
     """All rows that have a label and are short enough. Raises Refused where too many are too long, or none is left."""
-    encoded = [row for row in (encode_row(encoder, r, spec.decoding_mode) for r in rows) if row.labelled]
+    encoded = [row for row in (encode_row(encoder, r, spec.decoding_mode) for r in rows) if row.carries_loss]
     kept = _short_enough(encoded, spec.max_tokens)
     if not kept:
         raise Refused("no row carries a label", cure="build the dataset from a window with accepted decisions")
@@ -116,7 +144,7 @@ class EncodedPairs:
 def encode_pairs(encoder: Encoder, rows: Sequence[PairRow], spec: TrainSpec) -> EncodedPairs:
     """All pairs whose answers differ and that are short enough. Raises Refused where too many are too long."""
     encoded = [encode_pair(encoder, row) for row in rows]
-    different = [pair for pair in encoded if pair.differing]
+    different = [pair for pair in encoded if pair.carries_loss]
     kept = _short_enough(different, spec.max_tokens)
     return EncodedPairs(kept=kept, too_long=len(different) - len(kept), same=len(encoded) - len(different))
 

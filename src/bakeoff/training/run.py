@@ -1,16 +1,17 @@
 """A training run from dataset to bundle: render rows, train, score on validation, log what the contract asks for."""
 
+import fcntl
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from bakeoff.datasets import files, views
 from bakeoff.datasets.model import Dataset, Row, Split
-from bakeoff.errors import BakeoffError
+from bakeoff.errors import BakeoffError, Refused
 from bakeoff.fingerprint import canonical_json, short
 from bakeoff.inference.model import Decoding, Engines, ModelRef, PolicySpec, Price
 from bakeoff.task import Request, Task
@@ -104,31 +105,46 @@ def train(
     if known is not None and bundle.is_dir() and known.tags.get(ADAPTER_TAG) == adapter_digest(bundle / "adapter"):
         return _finished(trained, known.run_id)
     base = bases.resolve(spec.base)
-    gather = training_pairs if spec.recipe == "lora_dpo" else training_rows
-    learn, watch = gather(task, rows, Split.TRAIN), gather(task, rows, Split.VALIDATION)
+    learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
     worker.require(spec, learn)
     preflight.check(task, dataset, rows, learn, watch, base_dir=base.path, spec=spec)
-    run_id = _open(tracker, task, dataset, spec, requested, provenance, folder)
-    try:
-        planned = RunFile(
-            spec=spec,
-            rows=learn,
-            validation_rows=watch,
-            base_dir=base.path,
-            start_dir=starts.folder_of(work, spec.start),
-            out_dir=folder / "adapter",
-            checkpoints=folder / CHECKPOINTS,
-            threads=threads,
-        )
-        _run(tracker, engines, task, rows, planned, base, folder, run_id, on_step)
-    except BaseException:
-        if outbox.state(folder) == "open":
-            outbox.finish(folder, outbox.Done(failed=True, params={}, tags={}, artifacts={}))
-        with suppress(BakeoffError):  # the tracker may be away; `bakeoff runs sync` tells it later
-            outbox.sync(tracker, folder)
-        raise
-    outbox.sync_or_explain(tracker, folder)
+    planned = RunFile(
+        spec=spec,
+        rows=learn,
+        validation_rows=watch,
+        base_dir=base.path,
+        start_dir=starts.folder_of(work, spec.start),
+        out_dir=folder / "adapter",
+        checkpoints=folder / CHECKPOINTS,
+        threads=threads,
+    )
+    with _alone(folder):
+        run_id = _open(tracker, task, dataset, spec, requested, provenance, folder)
+        try:
+            _run(tracker, engines, task, rows, planned, base, folder, run_id, on_step)
+        except BaseException:
+            if outbox.state(folder) == "open":
+                outbox.finish(folder, outbox.Done(failed=True, params={}, tags={}, artifacts={}))
+            with suppress(BakeoffError):  # the tracker may be away; `bakeoff runs sync` tells it later
+                outbox.sync(tracker, folder)
+            raise
+        outbox.sync_or_explain(tracker, folder)
     return replace(_finished(trained, run_id), reused=False)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two processes with one spec would write into one folder. The lock ends with its process, however that ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refused(
+                f"another process is training the same spec in {folder}",
+                cure="wait until it is done, then type the same command: it takes that run over, or goes on from it",
+            ) from error
+        yield
 
 
 def _open(
@@ -142,8 +158,12 @@ def _open(
 ) -> str:
     """Opens the run and proves that the tracker takes parameters, dataset and files, before the first step. A run
     that was killed or stopped after a checkpoint is taken up again."""
-    if outbox.started(folder) is not None and any((folder / CHECKPOINTS).glob("step-*")):
+    left = outbox.started(folder)
+    if left is not None and any((folder / CHECKPOINTS).glob("step-*")):
         return outbox.resume(tracker, folder)
+    if left is not None and outbox.state(folder) == "open":  # killed before its first checkpoint
+        with suppress(BakeoffError):  # what the tracker does not know needs no end
+            tracker.finish(left.run_id, failed=True)
     name = f"{task.name}-{dataset.version}-{spec.recipe}"
     run_id = tracker.start_run(
         name,
@@ -186,6 +206,17 @@ def requested_params(spec: TrainSpec, dataset: Dataset) -> dict[str, object]:
     """What the run is asked for, by the names of the contract."""
     asked = {name: value for name, value in asdict(spec).items() if value is not None}
     return asked | {"dataset_version": dataset.version}
+
+
+def learnable(task: Task, rows: Sequence[Row], split: Split, recipe: str) -> Sequence[TrainingRow | PairRow]:
+    """What `recipe` learns from: `training_pairs` for lora_dpo, else `training_rows`."""
+    return training_pairs(task, rows, split) if recipe == "lora_dpo" else training_rows(task, rows, split)
+
+
+def usable_rows(task: Task, dataset: Dataset, max_rows: int | None) -> int:
+    """How many train rows a supervised recipe learns from, of the newest `max_rows`."""
+    found = len(training_rows(task, files.load(dataset.uri, splits=(Split.TRAIN,)), Split.TRAIN))
+    return found if max_rows is None else min(found, max_rows)
 
 
 def training_rows(task: Task, rows: Sequence[Row], split: Split) -> list[TrainingRow]:

@@ -19,13 +19,12 @@ rows, 10 layers; float32, 8 rows, all layers; bfloat16, 4 rows, all layers). An 
 import json
 import math
 import re
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bakeoff.errors import UsageError
+from bakeoff.training.adapter import tensor_shapes
 from bakeoff.training.model import TrainSpec
 
 RUNTIME_BYTES = 500_000_000
@@ -63,10 +62,10 @@ def read_shape(folder: Path) -> Shape:
     try:
         config = json.loads((folder / "config.json").read_text())
         config = config.get("text_config", config)
-        tensors = dict(pair for path in sorted(folder.glob("*.safetensors")) for pair in _headers(path))
+        tensors = dict(pair for path in sorted(folder.glob("*.safetensors")) for pair in tensor_shapes(path).items())
         hidden = int(config["hidden_size"])
         inner = int(config.get("intermediate_size", 4 * hidden))
-    except (OSError, ValueError, KeyError, struct.error) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UsageError(
             f"{folder} does not say how large its model is: {type(error).__name__}: {error}",
             cure="expected a folder with config.json and *.safetensors",
@@ -83,14 +82,6 @@ def read_shape(folder: Path) -> Shape:
         inner=inner,
         linear=linear,
     )
-
-
-def _headers(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name -> shape of every tensor: the first eight bytes give the length of a JSON header."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(length))
-    return ((name, tuple(body["shape"])) for name, body in header.items() if name != "__metadata__")
 
 
 def trainable(shape: Shape, rank: int, last_layers: int | None) -> int:

@@ -11,7 +11,6 @@ from bakeoff.errors import UsageError
 from bakeoff.fingerprint import short
 from bakeoff.training.adapter import CONFIG, adapter_digest
 
-SPEC = "train_spec.json"
 Fetch = Callable[[str, Path], Path]
 """(run id, empty folder) -> the run's adapter folder in it; see `Tracker.download`."""
 

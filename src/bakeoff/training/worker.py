@@ -6,16 +6,14 @@ It reads that file and torchrun's environment (WORLD_SIZE), nothing else, so tha
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import BakeoffError, Refused, UsageError
 from bakeoff.training import run_file
-from bakeoff.training.model import TrainResult, TrainSpec
+from bakeoff.training.model import OnStep, TrainResult, TrainSpec
 from bakeoff.training.run_file import RunFile
-
-OnStep = Callable[[int, int, Mapping[str, float]], None]
 
 
 def execute(path: Path, on_step: OnStep | None = None) -> TrainResult:

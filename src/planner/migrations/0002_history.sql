@@ -169,3 +169,4 @@ create trigger no_truncate before truncate on planner.constraints for each state
 create trigger no_truncate before truncate on planner.plans for each statement execute function planner.refuse();
 create trigger no_truncate before truncate on planner.recipes for each statement execute function planner.refuse();
 create trigger no_truncate before truncate on planner.ratings for each statement execute function planner.refuse();
+create trigger no_truncate before truncate on planner.asks for each statement execute function planner.refuse();

@@ -10,12 +10,13 @@ from typing import Any
 
 from bakeoff.task import Decide, Emit, Request, Served
 from planner import tables
+from planner.episodes import BUILT_BY
 from planner.recipes import load_recipes
 from planner.tables import Ask, Conn, Stock, WeekPlan
-from planner.town.people import stars
 from planner.town.world import Town
 
-BUILT_BY: Mapping[str, Any] = {"user": "edited", "user_unaided": "unaided", "timeout": "timeout"}
+WEEK_BUILT_BY: Mapping[str, Any] = {**BUILT_BY, "timeout": "timeout"}
+"""A week is lived as planned whoever accepted it; an example needs a person (`episodes.BUILT_BY`)."""
 
 
 class Application:
@@ -32,7 +33,7 @@ class Application:
         at = _morning(self._town.week_start(0) - timedelta(days=80))
         tables.set_clock(self._conn, at)
         tables.save_catalog(self._conn, load_recipes())
-        tables.save_ratings(self._conn, {dish: stars(self._town.seed, dish) for dish in load_recipes().recipes})
+        tables.save_ratings(self._conn, self._town.ratings)
 
     def live(self, week: int, decide: Decide, emit: Emit) -> None:
         """One week of the town, with its tables kept."""
@@ -71,12 +72,12 @@ class Application:
             return
         self._seen.add(unit_id)
         who, past = self._town.residents[unit_id], self._town.life(unit_id).weeks
-        since = _morning(past[0].week_start if past else self._town.week_start(0))
+        since = _morning(min(past, default=self._town.week_start(0)))
         tables.set_clock(self._conn, since)
         tables.save_household(self._conn, unit_id, who.household, created_at=since)
         tables.save_constraints(self._conn, unit_id, who.slots)
-        for week in past:
-            at = _morning(week.week_start)
+        for week_start, week in past.items():
+            at = _morning(week_start)
             entries = [
                 {"day": slot.day, "recipe_id": dish, "servings": slot.eaters}
                 for slot, dish in zip(who.slots, week.accepted, strict=False)
@@ -86,7 +87,7 @@ class Application:
                 self._conn,
                 unit_id,
                 WeekPlan(
-                    week_start=week.week_start,
+                    week_start=week_start,
                     entries=entries,
                     built_by="unaided",
                     accepted_at=at,
@@ -116,13 +117,13 @@ def _accepted(week_start: date, shown: frozenset[str], at: datetime, payload: Ma
     return WeekPlan(
         week_start=week_start,
         entries=payload["entries"],
-        built_by=BUILT_BY[payload["accepted_by"]],
+        built_by=WEEK_BUILT_BY[payload["accepted_by"]],
         accepted_at=at,
         removed=sorted(shown - dishes),
     )
 
 
-def _rejected(week_start: date, shown: frozenset[str], at: datetime, payload: Mapping[str, Any]) -> WeekPlan:  # noqa: ARG001
+def _rejected(week_start: date, shown: frozenset[str], at: datetime, payload: Mapping[str, Any]) -> WeekPlan:  # noqa: ARG001 - as all of `_REACTIONS` are called
     return WeekPlan(week_start=week_start, removed=sorted(shown))
 
 

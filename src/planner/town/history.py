@@ -82,7 +82,7 @@ class _Logger:
         self._lines = lines
         self._users: dict[str, str] = {}  # plan id -> household
 
-    def decide(self, *, key: str, unit_id: str, request: Request, at: datetime) -> Served:  # noqa: ARG002
+    def decide(self, *, key: str, unit_id: str, request: Request, at: datetime) -> Served:  # noqa: ARG002 - the application's log has no keys
         answer = heuristic(request, seed=0).answer
         plan_id = f"{unit_id[:8]}/{request['week_start']}"  # an id such as applications make them: no uuid
         self._users[plan_id] = unit_id
@@ -112,7 +112,7 @@ class _Logger:
 Said = Iterator[tuple[str, Line]]
 
 
-def _unlogged(payload: Mapping[str, Any]) -> Said:  # noqa: ARG001
+def _unlogged(payload: Mapping[str, Any]) -> Said:  # noqa: ARG001 - as all of `_LINES` are called
     """Edits: this application logs only plans, before and after."""
     return iter(())
 
@@ -155,11 +155,9 @@ def _place(entry: Mapping[str, Any]) -> Line:
 
 
 def _check_tables(conn: Conn) -> None:
-    row = conn.execute("select to_regclass('planner.asks') is not null as there").fetchone()
-    if row is None or not row["there"]:
+    if not tables.exist(conn):
         raise UsageError("the planner's tables are not there", cure="bakeoff db migrate makes them")
-    row = conn.execute("select exists (select from planner.households) as lived_in").fetchone()
-    if row is not None and row["lived_in"]:
+    if tables.have_households(conn):
         raise UsageError("the planner's tables already hold households", cure="use a fresh database for another life")
 
 

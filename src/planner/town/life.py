@@ -17,25 +17,15 @@ OPTIONS = (12, 13, 14)
 AT_RISK_DAYS = 6
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lived:
-    """One week that is over."""
-
-    week_start: date
-    accepted: tuple[str, ...]  # recipe ids
-    removed: tuple[str, ...]  # recipe ids
-
-
 @dataclass(kw_only=True, slots=True)
 class Life:
     """What has happened to one household so far. Changes only in `live`."""
 
     pantry: dict[str, date] = field(default_factory=dict)  # item -> last day of use
     eaten: dict[str, date] = field(default_factory=dict)  # recipe id -> first day of the week it was last cooked in
-    previous: PreviousPlan | None = None
     kept: Counter[str] = field(default_factory=Counter)  # cuisines and main proteins
     removed: Counter[str] = field(default_factory=Counter)
-    weeks: list[Lived] = field(default_factory=list)  # oldest first
+    weeks: dict[date, PreviousPlan] = field(default_factory=dict)  # by first day, oldest first
 
 
 def before(rng: random.Random, who: Resident, first_week: date, liking: Callable[[Recipe], float]) -> Life:
@@ -87,7 +77,7 @@ def ask(
         workflow=workflow,
         mode=who.mode,
         anchors=anchors,
-        previous=life.previous,
+        previous=next(reversed(life.weeks.values()), None),
         history=History(kept=dict(life.kept), removed=dict(life.removed)),
     )
 
@@ -106,9 +96,7 @@ def live(
     for dishes, counter in ((accepted, life.kept), (removed, life.removed)):
         for dish in dishes:
             counter.update((recipes[dish].cuisine, recipes[dish].protein))
-    week = Lived(week_start=week_start, accepted=tuple(sorted(accepted)), removed=tuple(sorted(removed)))
-    life.weeks.append(week)
-    life.previous = PreviousPlan(accepted=week.accepted, removed=week.removed)
+    life.weeks[week_start] = PreviousPlan(accepted=tuple(sorted(accepted)), removed=tuple(sorted(removed)))
     for dish in sorted(cooked):
         life.eaten[dish] = week_start
         for item in recipes[dish].perishables:

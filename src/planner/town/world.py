@@ -51,7 +51,8 @@ class Town:
         return {recipe_id: appeal(self.seed, recipe_id) for recipe_id in load_recipes().recipes}
 
     @cached_property
-    def _ratings(self) -> Mapping[str, float]:
+    def ratings(self) -> Mapping[str, float]:
+        """Mean stars per recipe id, as the application shows them."""
         return {recipe_id: stars(self.seed, recipe_id) for recipe_id in load_recipes().recipes}
 
     def week_start(self, week: int) -> date:
@@ -88,7 +89,7 @@ class Town:
             past = random.Random(f"{self.seed}|{unit_id}|past")
             self._lives[unit_id] = before(past, who, self.week_start(0), likes)
         life = self._lives[unit_id]
-        request = ask(rng, who, life, start, self._ratings, likes)
+        request = ask(rng, who, life, start, self.ratings, likes)
         eaten = weeks_since(life, start)
         mood = draw_mood(rng, request)
         lasting = utilities(who.taste, request, self._appeals, eaten, {})

@@ -136,6 +136,8 @@ def test_the_same_decision_again_is_one_and_another_one_under_its_id_is_refused(
         ({"context": {}}, "lacks decision_id, experiment_id, variant_id, policy_version_id"),
         ({"assignment_probability": 0.0}, "expected a number above 0"),
         ({"request": {"likes": "tea"}}, "cannot say which need"),
+        ({"request": {"likes": "t\0", "day": 1}}, "request cannot be logged: a text holds a NUL"),
+        ({"event_type": "ofered"}, "unknown event type 'ofered'.*\n.*known decisions: offered"),
         ({"occurred_at": NOW + timedelta(minutes=11)}, "the event says it happened at"),
         ({"event_type": "accepted", "payload": {"accepted_by": "user", "drink": "tea"}}, "came with a request"),
     ],

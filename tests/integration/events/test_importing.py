@@ -394,6 +394,7 @@ def test_the_same_file_again_says_so_and_changes_nothing(shop: Deps, tmp_path: P
     path.rename(kept)
     second = bring(shop, kept)  # known by content, not by name
     assert second.finished_before is not None
+    assert second.rejects is None  # the refused row is counted, but no file of that name is there
     assert second.counts == first.counts
     third = bring(shop, kept, again=True)
     assert third.finished_before is None

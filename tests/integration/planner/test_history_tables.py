@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from bakeoff.adapters.postgres import Connection, connect
 from planner import migrations, tables
@@ -127,10 +128,25 @@ def test_rows_that_were_there_before_the_history_are_known_from_then_on(scratch:
     unit = str(uuid.uuid4())
     scratch.execute("insert into planner.households values (%s, 'north', '{}', '{}', 'low', %s)", [unit, START])
     scratch.execute("insert into planner.pantry_items values (%s, 'egg', %s, true)", [unit, FRIDAY])
+    scratch.execute("insert into planner.members values (%s, %s)", [str(uuid.uuid4()), unit])
+    scratch.execute("insert into planner.constraints values (%s, 'mon', 30, true, 2)", [unit])
+    scratch.execute(
+        "insert into planner.plans values (%s, %s, %s, '[]', 'unaided', %s)", [str(uuid.uuid4()), unit, FRIDAY, START]
+    )
+    scratch.execute(
+        "insert into planner.recipes values ('r', 'a title of more than 24 characters', 'thai', 'egg', 20, 'low', "
+        "'{}', '{}', 'x', 'x')"
+    )
     scratch.execute(second.read_text(encoding="utf-8").encode())
     now = datetime.now(UTC)
     assert known(scratch, unit, now) == [("egg", True)]
     assert known(scratch, unit, now - timedelta(days=1)) == []
+    for table in ("households", "members", "pantry_items", "constraints", "plans", "recipes"):
+        there, history = (sql.Identifier("planner", name) for name in (table, f"{table}_history"))
+        [row] = scratch.execute(
+            sql.SQL("select to_jsonb(t) <@ to_jsonb(h) as same from {} t, {} h").format(there, history)
+        )
+        assert row["same"], table
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Starting from an application that was there before: adopted from a day in the past, on, and honestly."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -203,6 +203,18 @@ def logged(conn: Connection, number: int) -> str:
     return rows.version(conn, number, spec={"engine": "logged"})
 
 
+def pasts(conn: Connection) -> list[datetime | None]:
+    """What each approval covers, the newest signature last."""
+    found = conn.execute("select covers_from from approvals order by signed_at, covers_from")
+    return [row["covers_from"] for row in found]
+
+
+def began(conn: Connection, experiment_id: str) -> list[datetime]:
+    """The phases of an experiment."""
+    found = conn.execute("select began_at from phases where experiment_id = %s order by began_at", (experiment_id,))
+    return [row["began_at"] for row in found]
+
+
 def test_only_an_adoption_covers_a_past_and_only_a_past(conn: Connection) -> None:
     rows.policy(conn)
     first = logged(conn, 1)
@@ -211,6 +223,9 @@ def test_only_an_adoption_covers_a_past_and_only_a_past(conn: Connection) -> Non
     digest = rows.report(conn, first, 1)
     with rows.refused(conn, "covers_the_past"):
         rows.approval(conn, first, 1, report_digest=digest, covers_from=rows.at(-100))
+    assert pasts(conn) == []
+    rows.approval(conn, first, 1, covers_from=rows.at(0))
+    assert pasts(conn) == [rows.at(0)]
 
 
 def test_only_the_application_itself_was_there_before(conn: Connection) -> None:
@@ -218,13 +233,16 @@ def test_only_the_application_itself_was_there_before(conn: Connection) -> None:
     python = rows.version(conn, 1, spec={"engine": "python"})
     with rows.refused(conn, "p/1 is answered by bakeoff, so its adoption covers no past"):
         rows.approval(conn, python, 1, covers_from=rows.at(-100))
+    rows.approval(conn, python, 1)
+    assert pasts(conn) == [None]
 
 
 def test_a_policy_that_serves_already_has_no_other_past(conn: Connection) -> None:
     rows.Shop(conn)
     third = logged(conn, 3)
-    with rows.refused(conn, "p serves already"):
+    with rows.refused(conn, "p serves already; only what it started from is adopted"):
         rows.approval(conn, third, 3, covers_from=rows.at(-100))
+    assert pasts(conn) == [None, None]
 
 
 def shop(conn: Connection) -> tuple[str, str, str]:
@@ -241,6 +259,7 @@ def test_a_first_phase_begins_when_the_adoption_says_and_not_before(conn: Connec
     with rows.refused(conn, "p/1 has no valid approval"):
         rows.phase(conn, default, incumbent, None, -101)
     rows.phase(conn, default, incumbent, None, -100)
+    assert began(conn, default) == [rows.at(-100)]
 
 
 def test_without_covers_from_there_is_no_past(conn: Connection) -> None:
@@ -248,8 +267,11 @@ def test_without_covers_from_there_is_no_past(conn: Connection) -> None:
     first = logged(conn, 1)
     rows.approval(conn, first, 1)
     default = rows.experiment(conn, "default")
+    incumbent = rows.variant(conn, default, "incumbent", first)
     with rows.refused(conn, "p/1 has no valid approval"):
-        rows.phase(conn, default, rows.variant(conn, default, "incumbent", first), None, -1)
+        rows.phase(conn, default, incumbent, None, -1)
+    rows.phase(conn, default, incumbent, None, 0)
+    assert began(conn, default) == [rows.at(0)], "from the signature on"
 
 
 def test_a_voided_adoption_covers_nothing(conn: Connection) -> None:
@@ -257,6 +279,7 @@ def test_a_voided_adoption_covers_nothing(conn: Connection) -> None:
     conn.execute("update approvals set voided_at = %s, void_reason = 'wrong day'", (rows.at(0),))
     with rows.refused(conn, "p/1 has no valid approval"):
         rows.phase(conn, default, incumbent, None, -50)
+    assert began(conn, default) == []
 
 
 def test_the_past_is_open_to_the_first_phase_of_the_default_only(conn: Connection) -> None:
@@ -276,6 +299,7 @@ def test_the_past_is_open_to_the_first_phase_of_the_default_only(conn: Connectio
     with rows.refused(conn, "p/2 has no valid approval"):
         rows.phase(conn, test, control, treated, -50)
     rows.phase(conn, test, control, treated, 1)
+    assert (began(conn, default), began(conn, test)) == ([rows.at(-100)], [rows.at(1)])
 
 
 def test_the_application_is_incumbent_or_control_and_nothing_that_bakeoff_would_answer_for(conn: Connection) -> None:
@@ -285,12 +309,14 @@ def test_the_application_is_incumbent_or_control_and_nothing_that_bakeoff_would_
     treated = rows.variant(conn, shop_.test, "treated", third)
     with rows.refused(conn, "p/3 is the application itself"):
         rows.phase(conn, shop_.test, shop_.control, treated, 1)
+    assert began(conn, shop_.test) == []
 
 
 def test_a_covering_adoption_is_frozen(conn: Connection) -> None:
     shop(conn)
     with rows.refused(conn, "can only be voided"):
         conn.execute("update approvals set covers_from = %s", (rows.at(-200),))
+    assert pasts(conn) == [rows.at(-100)]
 
 
 def test_an_adoption_can_be_given_again_after_it_was_voided_with_the_same_past(dsn: str) -> None:
@@ -311,6 +337,8 @@ def test_an_adoption_can_be_given_again_after_it_was_voided_with_the_same_past(d
                     policies.insert_approval(conn, again)
             else:
                 policies.insert_approval(conn, again)
+        assert pasts(conn) == [rows.at(-9), rows.at(-9)]
+        assert policies.live_approval(conn, version.policy_version_id) == again
     db.close()
 
 

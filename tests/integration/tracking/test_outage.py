@@ -288,3 +288,28 @@ def test_a_training_that_was_stopped_goes_on_as_the_same_run(wired: Deps, train:
     assert (trained.run_id, seen[0] > 1, seen[-1]) == (started.run_id, True, 8)
     assert outbox.state(folder) == "synced"
     assert_complete(wired, trained)
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_is_ended_by_the_next(wired: Deps, train: Train) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stop)
+    ((folder, killed),) = outbox.folders(wired.work)
+    outbox.reopen(folder)  # as kill -9 leaves it
+    wired.tracker.resume_run(killed.run_id)
+    trained = train(lambda done, total: None)
+    assert trained.run_id != killed.run_id
+    assert wired.tracker.read_run(killed.run_id).status == "FAILED"
+
+
+def test_the_same_training_twice_at_once_is_refused(wired: Deps, train: Train) -> None:
+    """The second would write into the first one's folder."""
+
+    def again(done: int, total: int) -> None:
+        if done == 3:
+            with pytest.raises(Refused, match="another process is training the same spec"):
+                train(never)
+
+    assert_complete(wired, train(again))

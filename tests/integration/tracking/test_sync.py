@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bakeoff.adapters import tracking
+from bakeoff.cli.runs import send
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Refused, Unreachable, UsageError
 from bakeoff.training import outbox
@@ -136,6 +137,18 @@ def test_a_run_of_another_tracker_is_kept_and_named(mlflow: tracking.Connections
         with pytest.raises(UsageError, match="MLFLOW_TRACKING_URI"):
             act(mlflow.tracker, folder)
     assert outbox.state(folder) == "waiting"
+
+
+def test_a_run_that_cannot_be_sent_does_not_hold_up_the_others(mlflow: tracking.Connections, folder: Path) -> None:
+    end(folder)
+    strange = folder.with_name("aaa")
+    strange.mkdir()
+    outbox.start(strange, Started(run_id="0" * 32, task="t", name="sft", train_fingerprint="sha256:a"))
+    outbox.finish(strange, Done(params={}, tags={}, artifacts={}))
+    sent, stuck = send(mlflow.tracker, [strange, folder])
+    assert_whole(mlflow, folder)
+    assert len(sent) == len(stuck) == 1
+    assert "0" * 32 in str(stuck[0])
 
 
 def test_a_training_that_goes_on_is_open_again_and_keeps_its_points(folder: Path) -> None:

@@ -13,16 +13,18 @@ from bakeoff.cli import connections
 from bakeoff.settings import Settings
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/nothing"
+ME = "Basic bWU6aHVzaEBodXNo"  # me:hush@hush
 
 
 class Answers(BaseHTTPRequestHandler):
-    """``/mlflow/version`` as MLflow says it, a login at ``/closed``, else a page."""
+    """``/mlflow/version`` as MLflow says it, at ``/closed`` for people that log in, else a page."""
 
     def do_GET(self) -> None:
-        closed = self.path.startswith("/closed")
+        closed = self.path.startswith("/closed") and self.headers["Authorization"] != ME
         self.send_response(401 if closed else 200)
         self.end_headers()
-        self.wfile.write(b"3.17.2" if self.path == "/mlflow/version" else b"<html>welcome</html>")
+        version = self.path in ("/mlflow/version", "/closed/version")
+        self.wfile.write(b"3.17.2" if version else b"<html>welcome</html>")
 
     def log_message(self, *args: object) -> None:
         pass
@@ -97,9 +99,18 @@ def test_mlflow_answers_as_itself_or_not(http: str) -> None:
     assert not says(NOWHERE).fine
 
 
-def test_a_secret_in_an_address_is_not_shown(http: str) -> None:
-    secret = http.replace("http://", "http://me:hushhush@")
-    assert "hushhush" not in str(connections.mlflow(Settings(mlflow_tracking_uri=f"{secret}/mlflow")))
+@pytest.mark.parametrize("login", ["me:hush@hush", "me:hush%40hush"])
+def test_a_secret_in_an_address_is_used_and_not_shown(http: str, login: str) -> None:
+    secret = http.replace("http://", f"http://{login}@")
+    found = connections.mlflow(Settings(mlflow_tracking_uri=f"{secret}/closed"))
+    assert (found.fine, found.says) == (True, f"MLflow 3.17.2 at {http}/closed")
+
+
+def test_the_login_that_mlflow_reads_opens_the_server(http: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    assert not connections.mlflow(Settings(mlflow_tracking_uri=f"{http}/closed")).fine
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hush@hush")
+    assert connections.mlflow(Settings(mlflow_tracking_uri=f"{http}/closed")).fine
 
 
 def test_mlflow_in_a_database_or_a_file(dsn: str, tmp_path: Path) -> None:
@@ -109,11 +120,12 @@ def test_mlflow_in_a_database_or_a_file(dsn: str, tmp_path: Path) -> None:
     assert not connections.mlflow(Settings(database_url=dsn)).fine
 
 
-def test_a_folder_is_made_written_and_left_as_it_was(tmp_path: Path) -> None:
-    assert connections.datasets(str(tmp_path / "a" / "b")).fine
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_folder_is_made_written_and_left_as_it_was(tmp_path: Path, scheme: str) -> None:
+    assert connections.datasets(f"{scheme}{tmp_path}/a/b").fine
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("")
-    found = connections.datasets(str(tmp_path / "file"))
+    found = connections.datasets(f"{scheme}{tmp_path}/file")
     assert (found.fine, found.cure) == (False, "choose a folder that you may write to: --datasets FOLDER")
 
 

@@ -472,3 +472,17 @@ def test_a_model_that_cannot_be_read_any_more_is_worth_a_note(gate_file: Path) -
     model = replace(row, decisions=(replace(row.decision, payload=said),))
     (finding,) = check(sound(gate_file), [model])
     assert (finding.check, finding.grade) == ("parse", "note")
+
+
+def test_a_parser_that_breaks_on_a_models_own_words_is_wrong_and_does_not_stop_the_kit(gate_file: Path) -> None:
+    def parse(self: Any, request: Any, completion: Completion) -> Answer:
+        if completion.text == "apple!":
+            raise LookupError("apple!")
+        return Shop.parse(self, request, completion)
+
+    row = shop_rows(2)[1]
+    said = {"answer": {"item": "apple"}, "raw_answer": "apple!", "parsed_answer": {"item": "apple"}}
+    said["probabilities"] = [{"key": "item", "value": '"apple"', "logprobs": {}}]
+    model = replace(row, decisions=(replace(row.decision, payload=said),))
+    (finding,) = wrongs(check(sound(gate_file, parse=parse), [model]))
+    assert (finding.check, finding.says) == ("parse", "raised LookupError: apple!")

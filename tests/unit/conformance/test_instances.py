@@ -63,6 +63,8 @@ def test_references_are_followed_and_endless_ones_given_up() -> None:
         {"type": "number", "exclusiveMinimum": 3},
         {"$ref": "elsewhere.json"},
         {"type": "array", "minItems": 1},
+        {"type": "array", "minItems": 2, "items": {"enum": ["a", "b"]}, "uniqueItems": True},
+        {"type": "object", "allOf": [{"required": ["a"]}]},
     ],
 )
 def test_what_it_does_not_know_it_does_not_guess(schema: dict[str, Any]) -> None:

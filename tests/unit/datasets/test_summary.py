@@ -7,14 +7,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 import dataset_files as made
 import toy
-from bakeoff.datasets import build, summary
+from bakeoff.datasets import build, summary, table
 from bakeoff.datasets.counts import PAIRED
 from bakeoff.datasets.model import SCHEMA_VERSION, Proposer, Split
-from bakeoff.datasets.sample import sample, spread
+from bakeoff.datasets.report import markdown
+from bakeoff.datasets.schema import schema_json
 from bakeoff.task import Example, Field, Preference, Request
 
 MODEL, OLD = "model", "old"  # policy versions
@@ -72,7 +72,13 @@ GUESTS = [guest(number) for number in range(8)]
 
 def summarised(path: Path, rows: list[dict[str, Any]] = GUESTS, **how: Any) -> dict[str, Any]:
     arguments = {"excluded": {"nobody answered": 2, "never": 0}, "proposers": KNOWN} | how
-    return summary.summarise(Bar(), made.write(path / "training.parquet", rows), **arguments)
+    return of_file(made.write(path / "training.parquet", rows), **arguments)
+
+
+def of_file(file: pq.ParquetFile, task: toy.ToyTask | None = None, **how: Any) -> dict[str, Any]:
+    """With all rows of the train split as the sample."""
+    train = table.read(file, "here", frozenset({Split.TRAIN}))
+    return summary.summarise(task or Bar(), file, train, **{"excluded": {}, "proposers": {}} | how)
 
 
 def about(found: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
@@ -134,8 +140,8 @@ def test_a_small_summary(tmp_path: Path) -> None:
 def test_neutral_rows_are_those_of_the_gate(tmp_path: Path) -> None:
     """Counted from columns, they are as many as the gate will find row by row."""
     file = made.write(tmp_path / "training.parquet", GUESTS)
-    rows = [row for split in Split for row in sample(file, split=split, most=99)]
-    counted = summary.summarise(Bar(), file, excluded={}, proposers={})["neutral"]
+    rows = list(table.read(file, "here"))
+    counted = of_file(file)["neutral"]
     for pair in counted["to_both"]:
         assert pair["rows"] == sum(build.is_neutral(row, *pair["versions"]) for row in rows)
     for name, one in counted["to_one"].items():
@@ -154,7 +160,7 @@ def test_of_many_versions_the_most_frequent_are_paired(tmp_path: Path) -> None:
 def test_the_split_decides_where_a_row_is_counted_whatever_the_row_groups(tmp_path: Path) -> None:
     rows = [guest(n) for n in range(100)]
     files = [made.write(tmp_path / f"{size}.parquet", rows, row_group=size) for size in (5_000, 9)]
-    first, again = (summary.summarise(Bar(), file, excluded={}, proposers=KNOWN) for file in files)
+    first, again = (of_file(file, proposers=KNOWN) for file in files)
     assert first == again
 
 
@@ -165,42 +171,17 @@ def test_options_from_outside_are_added_up(tmp_path: Path) -> None:
 def test_a_task_that_says_nothing_more_has_a_summary(tmp_path: Path) -> None:
     """Without supervision, meanings, preferences."""
     file = made.write(tmp_path / "training.parquet", [guest(n) for n in range(8)])
-    found = summary.summarise(toy.ToyTask(), file, excluded={}, proposers={})
+    found = of_file(file, toy.ToyTask())
     assert (found["title"], found["class_balance"]["unsupervised"]) == ("toy", None)
     assert found["views"] == {"sample": 4, "supervised": 0, "preferences": 0, "edit_costs": 0, "mean_edit_cost": None}
-    text = summary.markdown(file.schema_arrow, toy.ToyTask(), about(found), None)
+    text = markdown(file.schema_arrow, toy.ToyTask(), about(found), None)
     assert "class balance" not in text
     assert "9 fields have no meaning in `Task.fields`: `request.likes`" in text
 
 
-def test_a_sample_is_the_same_whatever_stands_around_its_rows(tmp_path: Path) -> None:
-    file = made.write(tmp_path / "a.parquet", [guest(n) for n in range(400)], row_group=50)
-    found = [row.example.example_id for row in sample(file, split=Split.TRAIN, most=20)]
-    assert found == sorted(found) and len(set(found)) == 20
-    again = sample(made.write(tmp_path / "b.parquet", [guest(n) for n in range(400)]), split=Split.TRAIN, most=20)
-    assert [row.example.example_id for row in again] == found
-    assert {row.split for row in again} == {Split.TRAIN}
-
-
-def test_sampled_rows_come_back_exactly(tmp_path: Path) -> None:
-    file = made.write(tmp_path / "a.parquet", GUESTS)
-    for row, number in zip(sample(file, split=Split.TRAIN, most=9), (0, 1, 2, 3), strict=True):
-        assert row.example.request == GUESTS[number]["request"]
-        assert row.example.occurred_at == GUESTS[number]["occurred_at"]
-        assert row.example.metadata == GUESTS[number]["metadata"]
-        assert row.request_digest == GUESTS[number]["request_digest"]
-
-
-@pytest.mark.parametrize(
-    ("available", "wanted", "expected"), [(0, 4, []), (3, 4, [0, 1, 2]), (10, 4, [0, 3, 6, 9]), (200, 2, [0, 199])]
-)
-def test_row_groups_are_spread_over_the_file(available: int, wanted: int, expected: list[int]) -> None:
-    assert spread(available, wanted) == expected
-
-
 def test_schema_json_says_what_each_field_means(tmp_path: Path) -> None:
     file = made.write(tmp_path / "training.parquet", GUESTS)
-    found = summary.schema_json(file.schema_arrow, Bar(), {"digest": "d"})
+    found = schema_json(file.schema_arrow, Bar(), {"digest": "d"})
     fields = {field["name"]: field for field in found["fields"]}
     assert fields["request.day"] == {
         "name": "request.day", "type": "int64", "nullable": True, "meaning": "day of the week", "unit": "0 to 6"
@@ -219,7 +200,7 @@ def test_keys_that_are_data_are_one_field_in_structs_and_in_maps() -> None:
     nested = pa.struct([pa.field("yes", pa.int64(), nullable=False), pa.field("no", pa.int64())])
     flags = pa.map_(pa.string(), pa.struct([("n", pa.int64())]))
     schema = pa.schema([pa.field("request", pa.struct([("flags", nested), ("others", flags)]))])
-    fields = {field["name"]: field for field in summary.schema_json(schema, Bar(), {})["fields"]}
+    fields = {field["name"]: field for field in schema_json(schema, Bar(), {})["fields"]}
     assert sorted(fields) == ["request", "request.flags", "request.flags.*", "request.others", "request.others.*.n"]
     assert fields["request.flags.*"]["nullable"] is True
     assert fields["request.others"]["type"] == "map<string, struct>"
@@ -228,13 +209,13 @@ def test_keys_that_are_data_are_one_field_in_structs_and_in_maps() -> None:
 def test_lists_of_plain_values_and_of_objects() -> None:
     kinds = {"tags": pa.list_(pa.string()), "slots": pa.list_(pa.struct([("day", pa.string())]))}
     schema = pa.schema([pa.field("request", pa.struct(list(kinds.items())))])
-    names = [field["name"] for field in summary.schema_json(schema, Bar(), {})["fields"]]
+    names = [field["name"] for field in schema_json(schema, Bar(), {})["fields"]]
     assert names == ["request", "request.tags", "request.tags[]", "request.slots", "request.slots[].day"]
 
 
 def test_the_markdown_states_what_the_guide_asks_for_and_what_a_reader_should_know(tmp_path: Path) -> None:
     found = summarised(tmp_path)
-    text = summary.markdown(pq.read_schema(tmp_path / "training.parquet"), Bar(), about(found), None)
+    text = markdown(pq.read_schema(tmp_path / "training.parquet"), Bar(), about(found), None)
     for part in (
         "# Dataset toy / 2025-02-01",
         "- **Rows**: 8 of 4 units",
@@ -262,7 +243,7 @@ def test_the_markdown_tells_what_moved_in_plain_words(tmp_path: Path) -> None:
     before = summarised(tmp_path, [guest(n) for n in range(2_000)])
     after = summarised(tmp_path, [guest(n, region="north" if n % 2 else "islands") for n in range(2_000)])
     schema = pq.read_schema(tmp_path / "training.parquet")
-    text = summary.markdown(schema, Bar(), about(after), about(before, date="2025-01-01"))
+    text = markdown(schema, Bar(), about(after), about(before, date="2025-01-01"))
     assert "## What changed since 2025-01-01" in text
     assert "- region: 'islands' rose from 0 % to 50 %; 'north' fell from 75 % to 50 %; " in text
     assert "new: 'islands'; no longer there: 'south' (moved much)" in text
@@ -273,11 +254,11 @@ def test_the_markdown_tells_what_moved_in_plain_words(tmp_path: Path) -> None:
 def test_nothing_moved_is_said_too(tmp_path: Path) -> None:
     found = summarised(tmp_path)
     schema = pq.read_schema(tmp_path / "training.parquet")
-    text = summary.markdown(schema, Bar(), about(found), about(found, date="2025-01-01"))
+    text = markdown(schema, Bar(), about(found), about(found, date="2025-01-01"))
     assert "columns 0 moved; " in text and "PSI below" not in text
 
 
 def test_a_value_with_a_bar_does_not_break_a_table(tmp_path: Path) -> None:
     found = summarised(tmp_path, excluded={"a | b": 1})
-    text = summary.markdown(pq.read_schema(tmp_path / "training.parquet"), Bar(), about(found), None)
+    text = markdown(pq.read_schema(tmp_path / "training.parquet"), Bar(), about(found), None)
     assert "| a \\| b | 1 |" in text

@@ -67,6 +67,12 @@ def test_servings_cost_a_quarter(entries: Entries) -> None:
     assert cost(diff(proposed, accepted)) == 0.25
 
 
+def test_what_an_application_logs_beside_an_entry_is_no_edit(entries: Entries) -> None:
+    accepted = [entry | {"kind": "dinner", "note": "no salt"} for entry in entries("xyzwv")]
+    assert diff(entries("xyzwv"), accepted) == []
+    assert diff(entries("xyzw"), accepted) == [{"kind": "add", "day": "fri", "recipe_id": "v", "servings": 2}]
+
+
 def test_kinds_of_edits(entries: Entries) -> None:
     kinds = sorted(edit["kind"] for edit in diff(entries("xyzwv"), entries("xzyq ")))
     assert kinds == ["move", "move", "remove", "swap"]

@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from bakeoff.registry.adapter_check import adapter_problems, linear_shapes, tensor_shapes
+from bakeoff.registry.adapter_check import adapter_problems, linear_shapes
+from bakeoff.training.adapter import tensor_shapes
 from tiny import write_model
 
 CONFIG: dict[str, Any] = {"peft_type": "LORA", "r": 8, "bias": "none", "use_dora": False, "modules_to_save": None}

@@ -10,8 +10,8 @@ from typing import Any
 
 from bakeoff.adapters.generation.weights import base_digest
 from bakeoff.errors import Refused
-from bakeoff.registry.adapter_check import adapter_problems, linear_shapes, tensor_shapes
-from bakeoff.training.adapter import CONFIG, WEIGHTS
+from bakeoff.registry.adapter_check import adapter_problems, linear_shapes
+from bakeoff.training.adapter import CONFIG, WEIGHTS, tensor_shapes
 from bakeoff.training.run import TOKENIZER_FILES
 
 TOLERANCE = 1e-4
@@ -61,13 +61,10 @@ def merge_adapter(base: Path, adapter: Path, out: Path, *, tolerance: float = TO
 
 def _load(folder: Path) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
-    ).eval()
+    from bakeoff.training.lora import load_causal
+
+    return load_causal(folder, torch.float32).eval()
 
 
 def _adapted(base: Path, adapter: Path) -> Any:

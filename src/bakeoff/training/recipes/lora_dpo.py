@@ -20,13 +20,11 @@ import torch
 from bakeoff.errors import Refused
 from bakeoff.inference.choice_logits import take_apart
 from bakeoff.inference.encode import Encoder
-from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.choice_loss import choice_loss
 from bakeoff.training.choice_trainer import (
     VALIDATION_ROWS,
     ChoiceTrainer,
     Keeping,
-    OnStep,
     about,
     collate,
     columns,
@@ -34,12 +32,12 @@ from bakeoff.training.choice_trainer import (
     no_trace,
     number_format,
     open_trainer,
-    versions,
+    summed_up,
 )
 from bakeoff.training.dpo_loss import answer_logprobs, dpo_loss
 from bakeoff.training.lora import attach, load_causal, write_adapter
-from bakeoff.training.model import UNLABELLED, PairRow, TrainResult, TrainSpec
-from bakeoff.training.rows import EncodedPair, EncodedPairs, encode_pairs
+from bakeoff.training.model import UNLABELLED, OnStep, PairRow, TrainResult, TrainSpec
+from bakeoff.training.rows import EncodedPair, EncodedPairs, EncodedRow, encode_pairs, watched
 
 WATCHED_SHARE, WATCHED_STEPS = 0.2, 10
 """The gain of kept answers is judged over the last fifth of all steps, at least this many: the first steps of a run go
@@ -66,9 +64,9 @@ def train(
     `spec.start` names, and where the kept answers become less likely than they were at the start."""
     with no_trace(threads):
         encoder = Encoder.open(base_dir)
-        found = encode_pairs(encoder, pairs if spec.max_rows is None else pairs[-spec.max_rows :], spec)
+        found = encode_pairs(encoder, spec.newest(pairs), spec)
         enough(found, spec)
-        held_out = encode_pairs(encoder, validation_pairs[:VALIDATION_ROWS], spec).kept
+        held_out = watched(encoder, validation_pairs, spec, VALIDATION_ROWS)
         model = attach(load_causal(base_dir, number_format(spec)), start_dir, spec, encoder.template_digest)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = _open(spec, model, encoder, found.kept, held_out, Path(scratch), on_step, keeping)
@@ -80,25 +78,16 @@ def train(
                 cure=f"--learning-rate {spec.learning_rate / 4:g}, or a larger --sft-weight than {spec.sft_weight:g}",
             )
         write_adapter(trainer.model, spec, encoder.template_digest, out_dir)
-    return TrainResult(
-        adapter_dir=out_dir,
-        adapter_digest=adapter_digest(out_dir),
-        base_digest=spec.base_digest,
-        template_digest=encoder.template_digest,
-        rows=len(found.kept),
-        rows_too_long=found.too_long,
-        validation_rows=len(held_out),
-        steps=trainer.state.global_step,
-        resumed_at=fitted.resumed_at,
+    return summed_up(
+        trainer,
+        fitted,
+        spec,
+        found.kept,
+        too_long=found.too_long,
         choices=sum(pair.differing for pair in found.kept),
-        tokens=sum(len(pair.input_ids) for pair in found.kept) * spec.epochs,
-        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
+        out_dir=out_dir,
+        template_digest=encoder.template_digest,
         threads=threads,
-        curves=tuple(trainer.curves),
-        seconds=fitted.seconds,
-        bookkeeping_seconds=fitted.bookkeeping,
-        versions=versions(),
     )
 
 
@@ -227,7 +216,7 @@ def _open(
     model: Any,
     encoder: Encoder,
     pairs: Sequence[EncodedPair],
-    held_out: Sequence[EncodedPair],
+    held_out: Sequence[EncodedRow | EncodedPair],
     scratch: Path,
     on_step: OnStep | None,
     keeping: Keeping | None,

@@ -11,12 +11,10 @@ from typing import Any
 
 from bakeoff.inference.choice_logits import take_apart
 from bakeoff.inference.encode import Encoder
-from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.choice_trainer import (
     VALIDATION_ROWS,
     ChoiceTrainer,
     Keeping,
-    OnStep,
     about,
     collate,
     columns,
@@ -24,11 +22,11 @@ from bakeoff.training.choice_trainer import (
     no_trace,
     number_format,
     open_trainer,
-    versions,
+    summed_up,
 )
 from bakeoff.training.lora import load_causal, lora_config, write_adapter
-from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
-from bakeoff.training.rows import encode_rows
+from bakeoff.training.model import OnStep, TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.rows import encode_rows, watched
 
 LoadBase = Callable[[Path, TrainSpec], Any]
 """(folder of the base model, spec) -> causal LM; what `qlora_sft` does in another way."""
@@ -56,8 +54,8 @@ def train(
     Args:
         rows: oldest first; `spec.max_rows` keeps the last ones. A row whose labels are empty carries no loss and
             is left out.
-        validation_rows: of units that are not in `rows`; the loss of the first 16 is measured before the first
-            step and after each epoch, and decides nothing.
+        validation_rows: of units that are not in `rows`; the loss of the first 16 that are labelled is measured before
+            the first step and after each epoch, and decides nothing.
         base_dir: folder of the base model that `spec.base_digest` names.
         threads: CPU threads; part of what makes a run repeatable.
         keeping: where the run is kept while it lasts. A killed run with the same spec, rows, threads and library
@@ -66,15 +64,14 @@ def train(
     Raises Refused for rows that are too long, UsageError for labels that the schema does not allow."""
     with no_trace(threads):
         encoder = Encoder.open(base_dir)
-        found = encode_rows(encoder, rows if spec.max_rows is None else rows[-spec.max_rows :], spec)
-        encoded = found.kept
-        held_out = encode_rows(encoder, validation_rows[:VALIDATION_ROWS], spec).kept if validation_rows else []
+        found = encode_rows(encoder, spec.newest(rows), spec)
+        held_out = watched(encoder, validation_rows, spec, VALIDATION_ROWS)
         model = load_base(base_dir, spec)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = open_trainer(
                 ChoiceTrainer,
                 spec,
-                [columns(row) for row in encoded],
+                [columns(row) for row in found.kept],
                 on_step=on_step,
                 scratch=Path(scratch),
                 trunk=take_apart(model),
@@ -86,25 +83,16 @@ def train(
                 processing_class=encoder.tokenizer,
                 peft_config=lora_config(spec, model),
             )
-            fitted = fit(trainer, about(spec, encoded, threads))
+            fitted = fit(trainer, about(spec, found.kept, threads))
         write_adapter(trainer.model, spec, encoder.template_digest, out_dir)
-    return TrainResult(
-        adapter_dir=out_dir,
-        adapter_digest=adapter_digest(out_dir),
-        base_digest=spec.base_digest,
+    return summed_up(
+        trainer,
+        fitted,
+        spec,
+        found.kept,
+        too_long=found.too_long,
+        choices=sum(row.labelled for row in found.kept),
+        out_dir=out_dir,
         template_digest=encoder.template_digest,
-        rows=len(encoded),
-        rows_too_long=found.too_long,
-        validation_rows=len(held_out),
-        steps=trainer.state.global_step,
-        resumed_at=fitted.resumed_at,
-        choices=sum(row.labelled for row in encoded),
-        tokens=sum(len(row.input_ids) for row in encoded) * spec.epochs,
-        trainable_parameters=sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        total_parameters=sum(p.numel() for p in trainer.model.parameters()),
         threads=threads,
-        curves=tuple(trainer.curves),
-        seconds=fitted.seconds,
-        bookkeeping_seconds=fitted.bookkeeping,
-        versions=versions(),
     )

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from bakeoff.errors import Refused
-from bakeoff.training.choice_trainer import Keeping, OnStep
+from bakeoff.training.choice_trainer import Keeping
 from bakeoff.training.lora import load_causal
-from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.model import OnStep, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.recipes import lora_sft
 
 QUANTIZATION: dict[str, Any] = {

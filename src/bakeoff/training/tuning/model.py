@@ -59,6 +59,11 @@ class Full:
     run_id: str
     rows: Sequence[Scored]  # the offline evaluator's score of each validation row, higher is better; at least one
 
+    @property
+    def score(self) -> float:
+        """Mean over `rows`."""
+        return sum(row.value for row in self.rows) / len(self.rows)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:

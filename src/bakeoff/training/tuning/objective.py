@@ -48,11 +48,10 @@ class TrainingObjective:
     def full(self, asked: Asked) -> Full:
         """Trains on all rows and scores."""
         trained = self.train(self._spec(asked), self._tags(asked))
-        rows = scored(self.evaluate(trained), self.score)
-        mean = sum(row.value for row in rows) / len(rows)
-        self.tracker.log_metrics(trained.run_id, {SCORE: mean}, 0)
-        self.tracker.log_metrics(self.parent, {SCORE: mean}, asked.number)
-        return Full(run_id=trained.run_id, rows=rows)
+        found = Full(run_id=trained.run_id, rows=scored(self.evaluate(trained), self.score))
+        self.tracker.log_metrics(trained.run_id, {SCORE: found.score}, 0)
+        self.tracker.log_metrics(self.parent, {SCORE: found.score}, asked.number)
+        return found
 
     def _spec(self, asked: Asked) -> TrainSpec:
         return replace(self.spec, **spec_fields(asked.params, self.layers))

@@ -1,6 +1,6 @@
 """A study from its first trial to the stored hyperparameters."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -111,8 +111,8 @@ def tune(
                 lambda found: tuned(task, search, study.name, run_id, found, provenance, now()),
             )
         except BaseException:
-            if not study.workers:
-                with suppress(BakeoffError):  # the tracker may be what failed
+            with suppress(BakeoffError):  # the tracker or the study's storage may be what failed
+                if not study.workers:
                     tracker.finish(run_id, failed=True)
             raise
 
@@ -185,11 +185,10 @@ def _close_run(tracker: Tracker, run_id: str, found: Outcome) -> None:
     tracker.finish(run_id)
 
 
-def warm_params(tuned: Sequence[Tuned], layers: int) -> Params | None:
+def warm_params(tuned: Tuned, layers: int) -> Params | None:
     """Stored hyperparameters as a point of the space, to begin with; None where they do not lie in it."""
-    for each in tuned:
-        for share in ("third", "two_thirds", "all"):
-            params = {**USUAL, **{name: each.params[name] for name in USUAL if name != "lora_layers"}}
-            if spec_fields(params | {"lora_layers": share}, layers) == dict(each.params):
-                return params | {"lora_layers": share}
+    for share in ("third", "two_thirds", "all"):
+        params = {name: tuned.params[name] for name in USUAL} | {"lora_layers": share}
+        if spec_fields(params, layers) == dict(tuned.params):
+            return params
     return None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-from bakeoff.training.tuning.model import Asked, Full, Objective, Study
+from bakeoff.training.tuning.model import Asked, Objective, Study
 
 
 class Told(Protocol):
@@ -46,13 +46,9 @@ def _carry_out(study: Study, objective: Objective, asked: Asked, told: Told) -> 
         return told(asked, f"pruned: validation loss {early.loss:.4f} on a quarter of the rows")
     full = objective.full(asked)
     study.complete(asked.number, full)
-    return told(asked, f"scores {mean_score(full):.4f} on {len(full.rows)} validation rows")
+    return told(asked, f"scores {full.score:.4f} on {len(full.rows)} validation rows")
 
 
 def _nobody(asked: Asked, what: str) -> None:
     """Nobody listens."""
     del asked, what
-
-
-def mean_score(full: Full) -> float:
-    return sum(row.value for row in full.rows) / len(full.rows)
