@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bakeoff.errors import UsageError
-from bakeoff.task import Task, World
+from bakeoff.task import Task
+from bakeoff.world import World
 
 
 def _load(group: str, name: str) -> Any:

@@ -5,9 +5,10 @@ A task is a plug-in found by the entry-point group ``bakeoff.tasks``; it imports
 `violations`, `score`); subclass `TaskBase` to get defaults for the rest.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -193,6 +194,26 @@ class Preference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How far a predicted metric lies from what people really did, on examples that nothing was learnt from."""
+
+    metric: str  # the name of the predicted one, for instance 'predicted_edits'
+    bias: float  # mean of predicted minus actual, in the metric's unit
+    bias_se: float | None  # standard error of `bias`, clustered by unit; None where too few units say nothing
+    rows: int
+    units: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StressCase:
+    """A request made hard on purpose, with what any answer to it must still keep."""
+
+    name: str  # what makes it hard, the same for all of its kind, for instance 'empty pantry'
+    request: Request
+    allowed: frozenset[str] = frozenset()  # rules that no answer could keep, so that breaching them is no failure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Field:
     """What a field of a dataset means, for schema.json."""
 
@@ -328,6 +349,28 @@ class Task(Protocol):
         """Offline metrics of `answer` against what people kept."""
         ...
 
+    def calibrations(self) -> Sequence[Calibration]:
+        """Of the metrics that `fitted` learnt to predict, against what people really did on held-out examples."""
+        ...
+
+    def segments(self, example: Example) -> Mapping[str, str]:
+        """What kind of row this is, by name of the feature, for instance ``{"region": "north"}``: a version must be
+        harmful in no segment."""
+        ...
+
+    def stress(self, requests: Sequence[Request]) -> Iterator[StressCase]:
+        """Hard requests made from real ones: what the log seldom shows and people will send some day. The same
+        requests give the same cases."""
+        ...
+
+    def tell(self, request: Request) -> Sequence[tuple[str, str]]:
+        """The situation in words for a reader of a report: (label, text) in reading order."""
+        ...
+
+    def tell_answer(self, request: Request, answer: Answer) -> Sequence[str]:
+        """An answer in words for a reader of a report, a line for each part."""
+        ...
+
     def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "Task":
         """This task with what its metrics learn from the train split (for instance a frozen edit model), checked on
         examples that it was not learnt from."""
@@ -418,6 +461,21 @@ class TaskBase:
     def requests(self, conn: Any, keys: Sequence[RequestKey]) -> Sequence[Request | None]:
         return [None for _ in keys]
 
+    def calibrations(self) -> Sequence[Calibration]:
+        return ()
+
+    def segments(self, example: Example) -> Mapping[str, str]:
+        return {}
+
+    def stress(self, requests: Sequence[Request]) -> Iterator[StressCase]:
+        return iter(())
+
+    def tell(self, request: Request) -> Sequence[tuple[str, str]]:
+        return [(name, json.dumps(value, ensure_ascii=False)) for name, value in request.items()]
+
+    def tell_answer(self, request: Request, answer: Answer) -> Sequence[str]:
+        return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in answer.items()]
+
     def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> Task:
         return cast(Task, self)
 
@@ -438,48 +496,3 @@ class Served:
     decision_id: str
     answer: Answer
     context: Mapping[str, str]  # decision_id, experiment_id, variant_id, policy_version_id
-
-
-class Decide(Protocol):
-    """Asks for a decision. The same `key` again gets the stored answer."""
-
-    def __call__(self, *, key: str, unit_id: str, request: Request, at: datetime) -> Served: ...
-
-
-class Emit(Protocol):
-    """Logs one outcome. The same `event_id` again is one event."""
-
-    def __call__(
-        self,
-        *,
-        event_id: str,
-        event_type: str,
-        context: Mapping[str, str],
-        at: datetime,
-        payload: Mapping[str, Any],
-    ) -> None: ...
-
-
-class World(Protocol):
-    """A simulated world that drives the loop for demos and tests. Found by the entry-point group
-    ``bakeoff.worlds``: a function ``(seed: int, units: int, weeks: int, ends_on: date) -> World``.
-
-    Week ``weeks - 1`` is the last and ends on `ends_on`. Same arguments and same answers from `decide`: same
-    events, in every process. Parameters of the world (hidden tastes) never reach a request or an event."""
-
-    weeks: int
-    heuristic: str  # 'package.module:function' of the python policy that is the last resort and a comparator
-    explorer: str  # the python policy of random feasible answers with known propensity
-    experiment_file: Path  # TOML: the experiment that a demo runs
-
-    def week_start(self, week: int) -> date:
-        """First day of `week` (0 to weeks - 1)."""
-        ...
-
-    def units(self, week: int) -> Sequence[str]:
-        """Who will ask for a decision in `week`, in the order of `step`."""
-        ...
-
-    def step(self, week: int, decide: Decide, emit: Emit, *, only: frozenset[str] | None = None) -> None:
-        """Lives one week; weeks must be lived in order. `only` limits it to these units (others stand still)."""
-        ...

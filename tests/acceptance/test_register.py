@@ -110,7 +110,7 @@ def test_a_notebooks_run_becomes_a_policy_version_that_answers(
         raise RuntimeError("pulled the plug")
 
     with monkeypatch.context() as broken:
-        broken.setattr("bakeoff.lifecycle.policies.create_version", crash)
+        broken.setattr("bakeoff.lifecycle.learn.policies.create_version", crash)
         with pytest.raises(RuntimeError, match="pulled the plug"):
             typed(*words)
     made = typed(*words, "--requested", asked, "--json").json

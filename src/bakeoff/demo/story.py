@@ -23,8 +23,9 @@ from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay.model import ReplayReport
-from bakeoff.task import Served, Task, World
+from bakeoff.task import Served, Task
 from bakeoff.training.model import TrainSpec
+from bakeoff.world import World
 
 PRICE = Price(per_million_prompt_tokens=0.05, per_million_completion_tokens=0.2)
 """Declared, as for a small hosted model; so that cost can be compared at all."""

@@ -7,7 +7,7 @@ they reach no request and no event; requests say only what such a household woul
 
 from datetime import date
 
-from bakeoff.task import World
+from bakeoff.world import World
 from planner.town.world import Town
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from bakeoff.task import Decide, Emit, Request, Served
+from bakeoff.task import Request, Served
+from bakeoff.world import Decide, Emit
 from planner import tables
 from planner.episodes import BUILT_BY
 from planner.recipes import load_recipes

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakeoff.task import Decide, Emit, Request, Served
+from bakeoff.task import Request, Served
+from bakeoff.world import Decide, Emit
 from planner.recipes import Recipe, load_recipes
 from planner.town.behaviour import Edit, Reaction, draw_mood, liking, react, utilities
 from planner.town.life import Life, ask, before, live, weeks_since

@@ -63,7 +63,7 @@ def shown(*args):
     die()
 place.reveal = shown
 """,
-    "before it is registered": "lifecycle.datasets.insert = die",
+    "before it is registered": "lifecycle.learn.datasets.insert = die",
 }
 
 
@@ -109,7 +109,7 @@ def test_the_log_becomes_a_dataset_that_is_registered_once(log: Deps) -> None:
     )
     assert lifecycle.build_dataset(log, toy.ToyTask(), **WINDOW) == made
     with log.db.transaction() as conn:
-        assert lifecycle.datasets.all_datasets(conn, "toy") == [made]
+        assert lifecycle.learn.datasets.all_datasets(conn, "toy") == [made]
 
 
 def test_a_later_window_with_nothing_new_in_it_makes_no_version(log: Deps, clock: stages.Clock) -> None:
@@ -150,7 +150,7 @@ def test_a_build_that_is_killed_shows_nothing_half_and_the_next_one_completes_it
     home = Path(log.datasets_root) / "toy"
     assert [path.name for path in home.iterdir()] == [undisturbed.version], "what killed builds left is gone"
     with log.db.transaction() as conn:
-        assert [each.digest for each in lifecycle.datasets.all_datasets(conn, "toy")] == [digest]
+        assert [each.digest for each in lifecycle.learn.datasets.all_datasets(conn, "toy")] == [digest]
 
 
 def test_two_builds_of_one_window_at_once_make_one_dataset(

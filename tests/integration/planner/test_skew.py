@@ -10,7 +10,8 @@ from bakeoff import lifecycle
 from bakeoff.adapters.postgres import Connection
 from bakeoff.inference.model import PolicySpec
 from bakeoff.lifecycle import Deps
-from bakeoff.task import Decide, Request, Served
+from bakeoff.task import Request, Served
+from bakeoff.world import Decide
 from planner.task import PlannerTask
 from planner.town.application import Application
 from planner.town.world import Town

@@ -13,7 +13,7 @@ from bakeoff import lifecycle
 from bakeoff.adapters.postgres import Database
 from bakeoff.datasets.model import Dataset, Split
 from bakeoff.datasets.publish import publish
-from bakeoff.errors import Refused
+from bakeoff.errors import Refused, UsageError
 from bakeoff.events.canonical import canonical_bytes
 from bakeoff.fingerprint import digest
 from bakeoff.gates.model import Outcome
@@ -62,7 +62,7 @@ def dataset(deps: Deps) -> Dataset:
         deps.datasets_root, TASK, stored(150), since=rows.at(0), until=rows.at(2), shares=EVEN
     )  # fmt: skip
     with deps.db.transaction() as conn:
-        lifecycle.datasets.insert(conn, written, mlflow_run_id=None, created_at=rows.at(2))
+        lifecycle.learn.datasets.insert(conn, written, mlflow_run_id=None, created_at=rows.at(2))
     return written
 
 
@@ -149,12 +149,12 @@ def test_a_gate_report_is_stored_once_and_found_by_its_digest(deps: Deps, datase
     assert lifecycle.gate(deps, TASK, ours, theirs, dataset, stages.GATE) == report
     lifecycle.gate(deps, TASK, ours, theirs, dataset, stages.lenient())
     with deps.db.transaction() as conn:
-        stored = lifecycle.gates.find(conn, report.digest)
+        stored = lifecycle.judge.gates.find(conn, report.digest)
         attempts = conn.execute("select attempt from gate_reports order by attempt").fetchall()
-        latest = lifecycle.gates.latest(conn, good.policy_version_id)
-        assert lifecycle.gates.latest(conn, old.policy_version_id) is None
-        with pytest.raises(lifecycle.UsageError, match="no gate report sha256:0"):
-            lifecycle.gates.find(conn, "sha256:0")
+        latest = lifecycle.judge.gates.latest(conn, good.policy_version_id)
+        assert lifecycle.judge.gates.latest(conn, old.policy_version_id) is None
+        with pytest.raises(UsageError, match="no gate report sha256:0"):
+            lifecycle.judge.gates.find(conn, "sha256:0")
     assert (stored.report, stored.policy_version_id, stored.fingerprint, stored.attempt) == (
         report, good.policy_version_id, good.fingerprint, 1,
     )  # fmt: skip

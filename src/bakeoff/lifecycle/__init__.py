@@ -1,0 +1,51 @@
+"""The loop, one short function per arrow: load -> pure verb -> store. The page to read first.
+
+    events -> build_dataset -> train -> register -> replay -> gate -> approve -> start_experiment
+           -> monitor -> ramp | roll_back | promote -> (events again)
+
+The command line, the demo and later the HTTP API and the orchestrator call these functions and nothing below
+them. Each may be run again: what is there already, known by content, is returned and not made anew."""
+
+from bakeoff.lifecycle.deps import Deps, Progress
+from bakeoff.lifecycle.judge import approve, gate
+from bakeoff.lifecycle.learn import build_dataset, check_skew, create_policy, register, train
+from bakeoff.lifecycle.log import decide, import_events, log_outcome
+from bakeoff.lifecycle.online import (
+    act_on,
+    adopt,
+    look,
+    monitor,
+    name_last_resort,
+    plan,
+    plan_back,
+    promote,
+    start_experiment,
+    stop_experiment,
+)
+from bakeoff.lifecycle.replay import replay
+
+__all__ = [
+    "Deps",
+    "Progress",
+    "act_on",
+    "adopt",
+    "approve",
+    "build_dataset",
+    "check_skew",
+    "create_policy",
+    "decide",
+    "gate",
+    "import_events",
+    "log_outcome",
+    "look",
+    "monitor",
+    "name_last_resort",
+    "plan",
+    "plan_back",
+    "promote",
+    "register",
+    "replay",
+    "start_experiment",
+    "stop_experiment",
+    "train",
+]

@@ -1,0 +1,39 @@
+"""What the arrows need from outside, as ports."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from bakeoff.inference.model import Engines
+from bakeoff.registry.model import ModelRegistry
+from bakeoff.serving import decide as serving
+from bakeoff.training.run import Bases
+from bakeoff.training.tracker import Tracker
+
+
+class Progress(Protocol):
+    """Tells a person what is going on; a silent one is fine."""
+
+    def stage(self, name: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """A bar named `name`; the function that it gives moves it to (done, total)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deps:
+    """Everything outside, as ports. Wired in `bootstrap`, nowhere else."""
+
+    db: serving.Transactions
+    tracker: Tracker
+    models: ModelRegistry
+    engines: Engines
+    bases: Bases  # base models by name
+    datasets_root: str
+    work: Path  # scratch folder for adapters and bundles
+    clock: Callable[[], datetime]  # UTC
+    progress: Progress
+    threads: int  # for a local model
+    provenance: Mapping[str, str]  # git commit and lock digest of the running code
