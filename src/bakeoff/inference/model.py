@@ -67,6 +67,11 @@ class PolicySpec:
     price: Price = Price()
 
     @property
+    def needs_engine(self) -> bool:
+        """Whether a model answers, so that `Engines.open` has to be asked; functions and the log answer without."""
+        return self.engine == "transformers"
+
+    @property
     def fingerprint(self) -> str:
         """sha256 over everything but where the adapter happens to lie."""
         body = asdict(self)

@@ -32,7 +32,7 @@ def run_policy(
         return _run_python(task, spec, request)
     if spec.engine == "logged":
         return _read_log(task, spec, request, recorded)
-    if spec.engine != "transformers" or engine is None:
+    if not spec.needs_engine or engine is None:
         raise UsageError(f"engine {spec.engine!r} needs an engine to run; python policies do not")
     completion = engine.complete(
         task.render(request),

@@ -42,7 +42,7 @@ def replay(
     rows = dataset_files.load(dataset.uri, splits=(Split.TEST,))
     neutral = {row.example.example_id for row in rows if ids and dataset_build.is_neutral(row, *ids)}
     chosen = replay_run.select([row.example for row in rows], sample=sample, seed=seed, first=neutral)
-    engine = deps.engines.open(version.spec) if version.spec.engine == "transformers" else None
+    engine = deps.engines.open(version.spec) if version.spec.needs_engine else None
     with deps.db.transaction() as conn:
         replays.open_replay(
             conn,

@@ -1,8 +1,8 @@
 """ReplayRow, Certificate, ReplayReport."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from bakeoff.fingerprint import digest
 from bakeoff.task import Answer, Violation
@@ -46,6 +46,9 @@ class Certificate:
 
     rows: int
     equal: int
+    kind: Literal["exact", "noise"] = "exact"  # 'noise': a remote engine, whose answers may differ from run to run
+    noise: Mapping[str, float] = field(default_factory=dict)
+    """Of kind 'noise': metric -> bound, sure to 95 %, of the mean difference between the two answers, without sign."""
 
     @property
     def deterministic(self) -> bool:

@@ -145,7 +145,7 @@ def _run(
     deadline_s: float | None,
     own: Own | None,
 ) -> PolicyAnswer:
-    engine = engines.open(version.spec) if version.spec.engine == "transformers" else None
+    engine = engines.open(version.spec) if version.spec.needs_engine else None
     recorded = None
     if version.is_external and own is not None:
         started = time.perf_counter()
