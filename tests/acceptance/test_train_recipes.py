@@ -14,7 +14,7 @@ import tiny
 from bakeoff import lifecycle
 from bakeoff.cli.training import DEFAULTS, settled
 from bakeoff.datasets.model import Dataset
-from bakeoff.errors import Refused
+from bakeoff.errors import Refused, UsageError
 from bakeoff.fingerprint import short
 from bakeoff.inference.model import Price
 from bakeoff.lifecycle import Deps
@@ -75,6 +75,23 @@ def test_a_run_that_was_broken_off_goes_on_and_is_one_run(
     assert (record.status, record.points["training_loss"]) == ("FINISHED", 12)
     unbroken = _train(replace(deps, work=tmp_path / "elsewhere"), dataset, replace(spec, seed=0))
     assert adapter_digest(unbroken.bundle / "adapter") == adapter_digest(trained.bundle / "adapter")
+
+
+def test_two_processes_make_a_run_like_any_other(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:
+    """torchrun starts them; every step reaches progress bar and tracker once, and the run is registered."""
+    spec, seen = replace(spec, micro_batch=1, epochs=1), []  # type: ignore[var-annotated]
+    watched = replace(deps, progress=teachable.Watched(lambda done, total: seen.append((done, total))))
+    with pytest.raises(UsageError, match="--batch-size 4 cannot be shared by 3 processes"):
+        lifecycle.train(watched, Opinionated(), dataset, spec, price=Price(), processes=3)
+    trained = lifecycle.train(watched, Opinionated(), dataset, spec, price=Price(), processes=2)
+    assert seen == [(done, 4) for done in (1, 2, 3, 4)]
+    record = deps.tracker.read_run(trained.run_id)
+    assert (record.points["training_loss"], record.points["validation_loss"]) == (4, 2)
+    assert (record.params["processes"], record.params["threads"]) == ("2", "1")
+    version = lifecycle.register(deps, Opinionated(), trained, "toy_policy")
+    assert version.mlflow_run_id == trained.run_id
+    again = lifecycle.train(watched, Opinionated(), dataset, spec, price=Price())
+    assert again.reused, "with one process it would be the same run"
 
 
 def test_edits_are_learnt_from_on_top_of_a_run(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:

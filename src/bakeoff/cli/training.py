@@ -126,6 +126,13 @@ def spec_options(command: Command) -> Command:
         _dtype(),
         click.option("--price-prompt", type=float, help="Per million tokens.  [default: the incumbent's]"),
         click.option("--price-completion", type=float, help="Per million tokens.  [default: the incumbent's]"),
+        click.option(
+            "--processes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Processes of this machine that share every batch, one per GPU; changes speed, not the result.",
+        ),
         click.option("--tuned", is_flag=True, help="Take what `bakeoff tune` found; what is typed beside it wins."),
         click.option("--plan", is_flag=True, help="Print what would be trained, how long and how large, and stop."),
         click.option("--measure/--no-measure", default=True, help="With --plan: time a few real steps where needed."),
@@ -170,6 +177,7 @@ def run(
     plan: bool,
     measure: bool = True,
     tuned: bool = False,
+    processes: int = 1,
     **options: Any,
 ) -> None:
     """Trains and registers, or says what would be trained."""
@@ -195,15 +203,16 @@ def run(
         from bakeoff.training.plan import plan as planned  # reads and encodes the rows
 
         worked_out = planned(
-            task, dataset, spec, base_dir=found.path, work=wired.work, threads=wired.threads, measure=measure
-        )
+            task, dataset, spec, base_dir=found.path, work=wired.work, threads=wired.threads, processes=processes,
+            measure=measure,
+        )  # fmt: skip
         body = {**asdict(spec), "train_fingerprint": spec.fingerprint, "dataset": dataset.uri, "price": asdict(price)}
         return answer(as_json, body | estimate(worked_out), f"{outline(body)}\n{plan_text(worked_out)}")
     say(f"training {base} on {dataset.splits.get('train', 0)} rows of {dataset.uri}")
     kept = sorted((wired.work / "runs" / short(spec.fingerprint) / CHECKPOINTS).glob("step-*"))
     if kept:
         say(f"this run was broken off; its last checkpoint is of step {int(kept[-1].name.removeprefix('step-'))}")
-    trained = lifecycle.train(wired, task, dataset, spec, price=price)
+    trained = lifecycle.train(wired, task, dataset, spec, price=price, processes=processes)
     version = lifecycle.register(wired, task, trained, policy_id(task_name))
     body = _body(wired, trained, version)
     return answer(as_json, body, _text(body))
@@ -240,12 +249,13 @@ def plan_text(planned: "Plan") -> str:
         if speed is None
         else f"about {duration(planned.seconds or 0)} at {speed.tokens_per_second:.0f} tokens/s ({speed.source})"
     )
+    crew = f" in each of {planned.processes} processes" if planned.processes > 1 else ""
     return (
         f"{planned.rows} rows ({planned.rows_too_long} too long), {planned.validation_rows} for validation; "
         f"{planned.tokens} tokens in {planned.steps} steps\n"
         f"  {planned.trainable_parameters} of {planned.base_parameters} parameters are trained\n"
         f"  time: {time_text}\n"
-        f"  memory: about {memory.total / 1e9:.1f} GB ({gigabytes})\n"
+        f"  memory: about {memory.total / 1e9:.1f} GB{crew} ({gigabytes})\n"
         f"  would be logged: {', '.join(planned.logged)}"
     )
 

@@ -15,7 +15,7 @@ from bakeoff.errors import BakeoffError, Refused
 from bakeoff.fingerprint import canonical_json, short
 from bakeoff.inference.model import Decoding, Engines, ModelRef, PolicySpec, Price
 from bakeoff.task import Request, Task
-from bakeoff.training import contract, evals, outbox, preflight, run_file, starts, worker
+from bakeoff.training import contract, evals, launch, outbox, preflight, run_file, starts
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.metric_log import MetricLog
 from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
@@ -77,6 +77,7 @@ def train(
     *,
     work: Path,
     threads: int,
+    processes: int = 1,
     provenance: Mapping[str, str],
     price: Price,
     on_step: Callable[[int, int], None],
@@ -84,7 +85,11 @@ def train(
     """Trains `spec` on `dataset`, or returns the complete run with the same fingerprint. A killed run leaves
     nothing that counts; the next one goes on from its last checkpoint and makes the same adapter. Where the tracker
     went away during training, what was trained is kept, and this call raises Unreachable; the next one only sends
-    it."""
+    it.
+
+    Args:
+        processes: of this machine; they share every batch and change the result by rounding alone.
+        threads: CPU threads of all of them together."""
     folder = work / "runs" / short(spec.fingerprint)
     bundle = folder / "bundle"
     requested = requested_params(spec, dataset)
@@ -106,7 +111,7 @@ def train(
         return _finished(trained, known.run_id)
     base = bases.resolve(spec.base)
     learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
-    worker.require(spec, learn)
+    launch.require(spec, learn, processes)
     preflight.check(task, dataset, rows, learn, watch, base_dir=base.path, spec=spec)
     planned = RunFile(
         spec=spec,
@@ -116,12 +121,12 @@ def train(
         start_dir=starts.folder_of(work, spec.start),
         out_dir=folder / "adapter",
         checkpoints=folder / CHECKPOINTS,
-        threads=threads,
+        threads=threads_each(threads, processes),
     )
     with _alone(folder):
         run_id = _open(tracker, task, dataset, spec, requested, provenance, folder)
         try:
-            _run(tracker, engines, task, rows, planned, base, folder, run_id, on_step)
+            _run(tracker, engines, task, rows, planned, processes, base, folder, run_id, on_step)
         except BaseException:
             if outbox.state(folder) == "open":
                 outbox.finish(folder, outbox.Done(failed=True, params={}, tags={}, artifacts={}))
@@ -130,6 +135,11 @@ def train(
             raise
         outbox.sync_or_explain(tracker, folder)
     return replace(_finished(trained, run_id), reused=False)
+
+
+def threads_each(threads: int, processes: int) -> int:
+    """CPU threads of each process."""
+    return max(1, threads // processes)
 
 
 @contextmanager
@@ -251,6 +261,7 @@ def _run(
     task: Task,
     rows: Sequence[Row],
     planned: RunFile,
+    processes: int,
     base: Base,
     folder: Path,
     run_id: str,
@@ -264,7 +275,7 @@ def _run(
             log.log(metrics, done)
             on_step(done, total)
 
-        result = worker.execute(run_file.write(folder / WORKER, planned), step)
+        result = launch.carry_out(run_file.write(folder / WORKER, planned), step, processes=processes)
         for point in result.curves:  # those of the training loss are there already
             log.log({point.name: point.value}, point.step)
         bundle = _bundle(folder, base, spec, result)
@@ -293,6 +304,7 @@ def effective_params(result: TrainResult) -> dict[str, object]:
         "total_parameters": result.total_parameters,
         "template_digest": result.template_digest,
         "threads": result.threads,
+        "processes": result.processes,
         "train_seconds": round(result.seconds, 1),
     }
 
