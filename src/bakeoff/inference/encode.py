@@ -144,7 +144,7 @@ class Encoder:
         probe = self.encode(_PROBE_MESSAGES, _PROBE_SCHEMA)
         return digest(
             {
-                "template": self.tokenizer.chat_template,
+                "template": self.tokenizer.get_chat_template(),  # of several named ones, the one that is used
                 "prompt_ids": probe.prompt_ids,
                 "answer_ids": probe.answer_ids,
                 "choices": [[c.key, c.index, c.allowed] for c in probe.choices],

@@ -20,9 +20,9 @@ from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.metric_log import MetricLog
 from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.run_file import RunFile
+from bakeoff.training.tokenizer import copy_tokenizer
 from bakeoff.training.tracker import FINGERPRINT_TAG, Tracker
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 ADAPTER_TAG = "adapter_digest"
 SPEC_FILE = "train_spec.json"
 WORKER = "worker"  # in the run's folder: the run file
@@ -329,9 +329,7 @@ def _bundle(folder: Path, base: Base, spec: TrainSpec, result: TrainResult) -> P
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(result.adapter_dir, part / "adapter")
     (part / "tokenizer").mkdir()
-    for name in TOKENIZER_FILES:
-        if (base.path / name).is_file():
-            shutil.copy(base.path / name, part / "tokenizer" / name)
+    copy_tokenizer(base.path, part / "tokenizer")
     _write_spec(part, spec)
     return part.rename(folder / "bundle")
 
