@@ -18,7 +18,7 @@ TABLES = {
     "datasets": {"datasets"},
     "events": {"events", "requests", "imports"},
     "experiments": {"experiments", "variants", "phases", "exposures", "monitor_snapshots"},
-    "gates": {"gate_reports"},
+    "gates": {"gate_reports", "open_slices"},
     "policies": {"policies", "policy_versions", "approvals"},
     "promotion": {"promotions"},
     "replay": {"replays", "offline_replay_results"},

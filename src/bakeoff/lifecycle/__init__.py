@@ -23,6 +23,7 @@ from bakeoff.lifecycle.online import (
     stop_experiment,
 )
 from bakeoff.lifecycle.replay import replay
+from bakeoff.lifecycle.slices import open_slices
 
 __all__ = [
     "Deps",
@@ -40,6 +41,7 @@ __all__ = [
     "look",
     "monitor",
     "name_last_resort",
+    "open_slices",
     "plan",
     "plan_back",
     "promote",

@@ -23,6 +23,7 @@ def replay(
     version: PolicyVersion,
     dataset: Dataset,
     *,
+    slices: Sequence[int] | None = None,
     sample: int | None = None,
     seed: int = 0,
     neutral_to: Sequence[PolicyVersion] = (),
@@ -30,16 +31,18 @@ def replay(
 ) -> ReplayReport:
     """Held-out requests through one policy -> one row each in `offline_replay_results` -> aggregates.
 
-    With `sample`, rows that are neutral to the versions in `neutral_to` are taken first. Rows already there are
-    not answered again, so a killed replay goes on where it stopped."""
+    `slices`: sealed parts of the test split; None: all. With `sample`, rows that are neutral to the versions in
+    `neutral_to` are taken first. Rows already there are not answered again, so a killed replay goes on where it
+    stopped."""
     ids = [other.policy_version_id for other in neutral_to]
-    selection = {"split": "test", "sample": sample, "seed": seed, "neutral_to": sorted(ids)}
+    wanted = None if slices is None else sorted(set(slices))
+    selection = {"split": "test", "slices": wanted, "sample": sample, "seed": seed, "neutral_to": sorted(ids)}
     ident = replays.replay_id(version.fingerprint, version.policy_version_id, dataset.digest, selection)
     with deps.db.transaction() as conn:
         known = replays.find_report(conn, ident)
     if known is not None:
         return known
-    rows = dataset_files.load(dataset.uri, splits=(Split.TEST,))
+    rows = [r for r in dataset_files.load(dataset.uri, splits=(Split.TEST,)) if wanted is None or r.slice in wanted]
     neutral = {row.example.example_id for row in rows if ids and dataset_build.is_neutral(row, *ids)}
     chosen = replay_run.select([row.example for row in rows], sample=sample, seed=seed, first=neutral)
     engine = deps.engines.open(version.spec) if version.spec.needs_engine else None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,12 @@ def test_a_wall_clock_verdict_cannot_be_edited_unseen_either() -> None:
 
 def test_nothing_is_missing_where_everything_was_decided() -> None:
     assert report().missing_evidence() == []
+
+
+def test_a_report_from_before_slices_and_stricter_tests_still_loads_with_its_digest() -> None:
+    """Written by the version before; people signed such digests."""
+    text = (Path(__file__).parent / "data" / "report_before_slices.json").read_text(encoding="utf-8")
+    loaded = GateReport.from_json(json.loads(text))
+    assert loaded.to_json() == json.loads(text)
+    assert (loaded.tier, loaded.attempt, loaded.anchored, loaded.calibrations) == (None, None, (), ())
+    assert loaded.verdict is Outcome.PASS
