@@ -4,12 +4,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, cast
 
 from bakeoff.adapters import embedded, postgres
+from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.inference.model import Engines, ModelRef
@@ -39,23 +40,33 @@ def open_deps(
         with db.transaction() as conn:
             postgres.migrate(conn, settings.schema_name, migration_folders())
     late = _Late(settings, server)
+    engines = cast(Engines, _Proxy(lambda: late.engines))
+    threads = settings.threads or _cores()
     try:
         yield Deps(
             db=db,
             tracker=cast(Tracker, _Proxy(lambda: late.mlflow.tracker)),
             models=cast(ModelRegistry, _Proxy(lambda: late.mlflow.registry)),
-            engines=cast(Engines, _Proxy(lambda: late.engines)),
+            engines=engines,
+            workers=ReplayWorkers(
+                engines=engines, threads=threads, elsewhere=partial(single_threaded, settings, server), cores=_cores
+            ),
             bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
             clock=clock,
             progress=progress,
-            threads=settings.threads or _cores(),
+            threads=threads,
             provenance=provenance(),
         )
     finally:
         late.close()
         db.close()
+
+
+def single_threaded(settings: Settings, server: str) -> Engines:
+    """Engines for a process of a replay: whoever calls this in another process needs nothing else of this one."""
+    return cast(Engines, _Late(settings.model_copy(update={"threads": 1}), server).engines)
 
 
 def studies(deps: Deps) -> Studies:

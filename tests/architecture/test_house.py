@@ -21,7 +21,7 @@ TABLES = {
     "gates": {"gate_reports", "open_slices"},
     "policies": {"policies", "policy_versions", "approvals"},
     "promotion": {"promotions"},
-    "replay": {"replays", "offline_replay_results"},
+    "replay": {"replays", "offline_replay_results", "replay_answers"},
     "training": {"tuned_hyperparameters"},
 }
 """Room -> the tables that it alone writes and reads."""

@@ -22,7 +22,7 @@ from bakeoff.lifecycle.online import (
     start_experiment,
     stop_experiment,
 )
-from bakeoff.lifecycle.replay import replay
+from bakeoff.lifecycle.replay import replay, replay_shard
 from bakeoff.lifecycle.slices import open_slices
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "promote",
     "register",
     "replay",
+    "replay_shard",
     "start_experiment",
     "stop_experiment",
     "train",

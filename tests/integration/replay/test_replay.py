@@ -6,71 +6,30 @@ from pathlib import Path
 
 import pytest
 
+import replayed
 import rows
 import stages
-import toy
 from bakeoff import lifecycle
 from bakeoff.adapters.postgres import Database
 from bakeoff.datasets.model import Dataset, Split
 from bakeoff.datasets.publish import publish
 from bakeoff.errors import Refused, UsageError
-from bakeoff.events.canonical import canonical_bytes
-from bakeoff.fingerprint import digest
 from bakeoff.gates.model import Outcome
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import store
-from bakeoff.task import Episode, LoggedEvent, PythonAnswer, Request, Role
+from bakeoff.task import PythonAnswer, Request
 
-TASK = toy.ToyTask()
-EVEN = {Split.TRAIN: 4000, Split.VALIDATION: 2000, Split.TEST: 4000}
-
-
-def episode(n: int) -> Episode:
-    drink = toy.DRINKS[n % 2]
-    shared = {
-        "unit_id": f"u{n}", "decision_id": f"d{n:03d}", "experiment_id": "x", "variant_id": "v",
-        "policy_version_id": "p",
-    }  # fmt: skip
-    made = LoggedEvent(
-        event_id=f"d{n:03d}", event_type="offered", role=Role.DECISION, occurred_at=rows.at(1),
-        served_policy_version_id="p", payload={"answer": {"drink": "tea"}}, **shared,
-    )  # fmt: skip
-    liked = LoggedEvent(
-        event_id=f"o{n:03d}", event_type="accepted", role=Role.ACCEPT, occurred_at=rows.at(1.1),
-        served_policy_version_id=None, payload={"accepted_by": "user", "drink": drink}, **shared,
-    )  # fmt: skip
-    request = {"likes": drink, "day": n}
-    return Episode(
-        need_id=str(n),
-        unit_id=f"u{n}",
-        request=request,
-        request_digest=digest(request),
-        decisions=(made,),
-        outcomes=(liked,),
-    )
-
-
-def stored(many: int) -> list[tuple[Episode, bytes]]:
-    made = [episode(n) for n in range(many)]
-    return [(each, canonical_bytes(each.request)) for each in made]
+TASK = replayed.TASK
 
 
 @pytest.fixture
 def dataset(deps: Deps) -> Dataset:
-    written = publish(
-        deps.datasets_root, TASK, stored(150), since=rows.at(0), until=rows.at(2), shares=EVEN
-    )  # fmt: skip
-    with deps.db.transaction() as conn:
-        lifecycle.learn.datasets.insert(conn, written, mlflow_run_id=None, created_at=rows.at(2))
-    return written
+    return replayed.shop_dataset(deps)
 
 
 def version(deps: Deps, function: str, module: str = "toy") -> PolicyVersion:
-    spec = stages.PolicySpec(
-        task="toy", engine="python", prompt_version="1", function=f"{module}:{function}", function_version="1"
-    )
-    return lifecycle.create_policy(deps, stages.POLICY, spec)
+    return replayed.python_version(deps, function, module)
 
 
 asked: list[int] = []
@@ -137,7 +96,7 @@ def test_a_policy_that_rolls_dice_is_caught_and_not_judged(deps: Deps, dataset: 
     assert not ours.certificate.deterministic
     assert theirs.certificate.deterministic
     for one, other in ((ours, theirs), (theirs, ours)):
-        with pytest.raises(Refused, match="is not deterministic: 0 of 8"):
+        with pytest.raises(Refused, match="is not deterministic: 0 of 16"):
             lifecycle.gate(deps, TASK, one, other, dataset, stages.GATE)
 
 
@@ -165,7 +124,7 @@ def test_a_gate_report_is_stored_once_and_found_by_its_digest(deps: Deps, datase
 def test_an_empty_test_split_is_refused(deps: Deps, tmp_path: Path) -> None:
     shares = {Split.TRAIN: 8000, Split.VALIDATION: 2000, Split.TEST: 0}
     dataset = publish(
-        str(tmp_path), TASK, stored(60), since=rows.at(0), until=rows.at(2), shares=shares,
+        str(tmp_path), TASK, replayed.stored(60), since=rows.at(0), until=rows.at(2), shares=shares,
         minimum=dict.fromkeys(Split, 0),
     )  # fmt: skip
     with pytest.raises(Refused, match="no held-out example"):
