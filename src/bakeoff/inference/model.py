@@ -1,9 +1,11 @@
 """PolicySpec (the thing replayed and judged), the Engine port, and what running a policy gives."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from bakeoff.errors import UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.task import Answer, Completion, JsonSchema, Message, Violation
 
@@ -55,6 +57,10 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("per_million_prompt_tokens", "per_million_completion_tokens"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"a price of {getattr(self, name)} {name.replace('_', ' ')}", cure="expected 0 or more"
+                )
             # 2 and 2.0 are one price, so they must be one fingerprint.
             object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
 
