@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from bakeoff.adapters import embedded, postgres
+from bakeoff.adapters.engines import EnginesByKind
+from bakeoff.adapters.remote.connection import Endpoint
 from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
@@ -17,7 +19,8 @@ from bakeoff.inference.model import Engines, ModelRef
 from bakeoff.lifecycle import Deps, Progress
 from bakeoff.plugins import migration_folders
 from bakeoff.registry.model import ModelRegistry
-from bakeoff.settings import Settings, find_file
+from bakeoff.settings import Settings, endpoint_key, find_file
+from bakeoff.settings import endpoint as find_endpoint
 from bakeoff.training.run import Base
 from bakeoff.training.tracker import Tracker
 from bakeoff.training.tuning.model import Studies
@@ -98,6 +101,22 @@ def dtype(settings: Settings) -> str:
     return str(pick_dtype(override=None if settings.dtype == "auto" else settings.dtype))
 
 
+def endpoint(settings: Settings, name: str) -> Endpoint:
+    """The server that policies call `name`, with its key. Raises UsageError where it is not in the settings, or its
+    key is not set."""
+    found = find_endpoint(settings, name)
+    return Endpoint(
+        name=name,
+        base_url=found.base_url,
+        key=endpoint_key(name, found),
+        key_variable=found.key_variable,
+        timeout_s=found.timeout_s,
+        retries=found.retries,
+        requests_per_minute=found.requests_per_minute,
+        max_tokens_field=found.max_tokens_field,
+    )
+
+
 def alias_files(settings: Settings) -> tuple[Path, ...]:
     """Where people name base models of their own: in the home folder, and beside ``bakeoff.toml``, which wins."""
     beside = find_file()
@@ -133,7 +152,10 @@ class _Late:
         return tracking.connect(uri, artifacts)
 
     @cached_property
-    def engines(self) -> Any:
+    def engines(self) -> EnginesByKind:
+        return EnginesByKind({"transformers": self._local_engines, "openai": self._remote_engines})
+
+    def _local_engines(self) -> Engines:
         from bakeoff.adapters.generation.transformers_engine import TransformersEngines
 
         bases = _Bases(self.settings.models, alias_files(self.settings))
@@ -142,6 +164,11 @@ class _Late:
             adapter=self.adapter_folder,
             threads=self.settings.threads or _cores(),
         )
+
+    def _remote_engines(self) -> Engines:
+        from bakeoff.adapters.remote.engine import OpenAIEngines
+
+        return OpenAIEngines(lambda name: endpoint(self.settings, name))
 
     def adapter_folder(self, model: ModelRef) -> Path:
         """Where an adapter lies: a folder as it is, a ``models:/`` URI from the cache or the registry. Whoever
@@ -158,6 +185,8 @@ class _Late:
         return cached / "adapter"
 
     def close(self) -> None:
+        if "engines" in self.__dict__:
+            self.engines.close()
         if "mlflow" in self.__dict__:
             self.mlflow.close()
 
