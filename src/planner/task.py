@@ -141,6 +141,10 @@ class PlannerTask(TaskBase):
         model, checked = EditModel.from_json(frozen["edit_model"]), frozen.get("calibration")
         return PlannerTask(edit_model=model, calibration=None if checked is None else Calibration.from_json(checked))
 
+    def kept(self, example: Example) -> Answer:
+        accepted_plan: Answer = example.target["accepted_plan"]
+        return accepted_plan
+
     def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
         answer = {"entries": [], **answer}  # an answer that could not be read scores as an empty plan
         request, dishes = example.request, scores.recipe_ids(answer)
