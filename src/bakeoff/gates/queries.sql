@@ -12,3 +12,6 @@ select * from gate_reports where digest = :digest;
 
 -- name: latest_report(policy_version_id)^
 select * from gate_reports where policy_version_id = :policy_version_id order by created_at desc limit 1;
+
+-- name: digests(policy_version_id)
+select digest from gate_reports where policy_version_id = :policy_version_id order by created_at, digest;

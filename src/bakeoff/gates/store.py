@@ -57,6 +57,11 @@ def latest(conn: Conn, policy_version_id: str) -> StoredReport | None:
     return None if row is None else _stored(row)
 
 
+def digests(conn: Conn, policy_version_id: str) -> list[str]:
+    """Of all reports on a version, the latest last."""
+    return [str(row["digest"]) for row in queries.digests(conn, policy_version_id=policy_version_id)]
+
+
 def _stored(row: dict[str, Any]) -> StoredReport:
     return StoredReport(
         report=GateReport.from_json(row["report"]),

@@ -24,3 +24,6 @@ where replay_id = :replay_id and status = 'running';
 -- name: latest_replay(policy_version_id)^
 select * from replays where policy_version_id = :policy_version_id and status = 'done'
 order by finished_at desc limit 1;
+
+-- name: replay_by_digest(policy_version_id, digest)^
+select * from replays where policy_version_id = :policy_version_id and digest = :digest order by finished_at limit 1;
