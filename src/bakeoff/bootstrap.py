@@ -9,15 +9,17 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, cast
 
+from bakeoff import plugins
 from bakeoff.adapters import embedded, postgres
 from bakeoff.adapters.engines import EnginesByKind
 from bakeoff.adapters.remote.connection import Endpoint
 from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
+from bakeoff.gates.load import read_gate
+from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines, ModelRef
 from bakeoff.lifecycle import Deps, Progress
-from bakeoff.plugins import migration_folders
 from bakeoff.registry.model import ModelRegistry
 from bakeoff.settings import Settings, endpoint_key, find_file
 from bakeoff.settings import endpoint as find_endpoint
@@ -41,7 +43,7 @@ def open_deps(
     db = postgres.Database(dsn, settings.schema_name)
     if migrate and settings.database_url is None:
         with db.transaction() as conn:
-            postgres.migrate(conn, settings.schema_name, migration_folders())
+            postgres.migrate(conn, settings.schema_name, plugins.migration_folders())
     late = _Late(settings, server)
     engines = cast(Engines, _Proxy(lambda: late.engines))
     threads = settings.threads or _cores()
@@ -57,6 +59,8 @@ def open_deps(
             bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
+            reports=settings.home.resolve() / "reports",
+            gate_in_force=gate_in_force,
             clock=clock,
             progress=progress,
             threads=threads,
@@ -92,6 +96,12 @@ def tracking_uri(settings: Settings, server: str) -> str:
             cure="set MLFLOW_TRACKING_URI, for instance to http://localhost:5000",
         )
     return embedded.ensure_database(server, embedded.MLFLOW_DATABASE)
+
+
+def gate_in_force(task_name: str) -> Gate | None:
+    """The rules that a task's versions are judged by now. Raises UsageError where the task is not installed."""
+    file = plugins.load_task(task_name).gate_file
+    return None if file is None else read_gate(file)
 
 
 def dtype(settings: Settings) -> str:

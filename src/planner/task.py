@@ -148,6 +148,10 @@ class PlannerTask(TaskBase):
             edit_model=model, calibration=None if checked is None else EditCalibration.from_json(checked)
         )
 
+    def kept(self, example: Example) -> Answer:
+        accepted_plan: Answer = example.target["accepted_plan"]
+        return accepted_plan
+
     def score(self, example: Example, answer: Answer) -> Mapping[str, float | None]:
         answer = {"entries": [], **answer}  # an answer that could not be read scores as an empty plan
         request, dishes = example.request, scores.recipe_ids(answer)

@@ -19,7 +19,7 @@ TABLES = {
     "events": {"events", "requests", "imports"},
     "experiments": {"experiments", "variants", "phases", "exposures", "monitor_snapshots"},
     "gates": {"gate_reports", "open_slices"},
-    "policies": {"policies", "policy_versions", "approvals"},
+    "policies": {"policies", "policy_versions", "approvals", "rejections"},
     "promotion": {"promotions"},
     "replay": {"replays", "offline_replay_results", "replay_answers"},
     "training": {"tuned_hyperparameters"},

@@ -30,3 +30,6 @@ select * from open_slices where task = :task order by opening, slice;
 -- name: open_slice(task, opening, slice, since, opened_at, dataset_digest, reason)!
 insert into open_slices (task, opening, slice, since, opened_at, dataset_digest, reason)
 values (:task, :opening, :slice, :since, :opened_at, :dataset_digest, :reason);
+
+-- name: digests(policy_version_id)
+select digest from gate_reports where policy_version_id = :policy_version_id order by created_at, digest;

@@ -133,6 +133,11 @@ def open_slices(conn: Conn, task: str, opening: Opening, *, dataset_digest: str,
         )
 
 
+def digests(conn: Conn, policy_version_id: str) -> list[str]:
+    """Of all reports on a version, the latest last."""
+    return [str(row["digest"]) for row in queries.digests(conn, policy_version_id=policy_version_id)]
+
+
 def _stored(row: dict[str, Any]) -> StoredReport:
     return StoredReport(
         report=GateReport.from_json(row["report"]),

@@ -1,4 +1,4 @@
-"""Is it good enough, and who says so."""
+"""Is it good enough."""
 
 from bakeoff.datasets.fit import fitted
 from bakeoff.datasets.model import Dataset
@@ -12,9 +12,8 @@ from bakeoff.gates.slices import Asked
 from bakeoff.gates.tier import question
 from bakeoff.lifecycle import slices, tier
 from bakeoff.lifecycle.deps import Deps
-from bakeoff.policies import approve as approvals
 from bakeoff.policies import store as policies
-from bakeoff.policies.model import Approval, PolicyVersion
+from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import scores
 from bakeoff.replay.model import ReplayReport
 from bakeoff.task import Task
@@ -98,27 +97,3 @@ def _kept(
         deps.models.set_tag(version.mlflow_model_name, version.mlflow_model_version, "stage", "candidate")
         deps.models.set_tag(version.mlflow_model_name, version.mlflow_model_version, "gate_report", report.digest)
     return report
-
-
-def approve(deps: Deps, name: str, *, report_digest: str, signed_by: str, note: str) -> Approval:
-    """A person signs the digest of one gate report. The same signature again is the one that is there."""
-    with deps.db.transaction() as conn:
-        version = policies.find_version(conn, name)
-        report = gates.find(conn, report_digest)
-        standing = policies.live_approval(conn, version.policy_version_id)
-        valid = standing is not None and (standing.expires_at is None or standing.expires_at > deps.clock())
-        if standing is not None and valid and standing.report_digest == report_digest:
-            return standing
-        approval = approvals.approve(
-            version,
-            report_digest=report_digest,
-            report_verdict=report.report.verdict.value,
-            report_fingerprint=report.fingerprint,
-            signed_by=signed_by,
-            note=note,
-            now=deps.clock(),
-        )
-        policies.void_approval(conn, version.policy_version_id, now=deps.clock(), reason="a newer report was signed")
-        policies.insert_approval(conn, approval)
-        policies.set_status(conn, version, "approved")
-    return approval

@@ -80,3 +80,29 @@ class Approval:
     signed_at: datetime
     expires_at: datetime | None
     covers_from: datetime | None = None  # of what was there before bakeoff: it served from this moment on
+    covers: Mapping[str, str] | None = None  # digests of what was judged, by name, see `cover`; None for adoptions
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it opens the way to a new phase, as far as the calendar goes."""
+        return self.expires_at is None or self.expires_at > now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voided:
+    """How the last approval of a version ended."""
+
+    signed_by: str
+    voided_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A person turned a version down after one gate report."""
+
+    rejection_id: str
+    policy_version_id: str
+    report_digest: str
+    rejected_by: str
+    reason: str
+    rejected_at: datetime
