@@ -13,7 +13,6 @@ everything runs. The people are simulated: a gain here is no promise about real 
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 import time
@@ -78,9 +77,7 @@ def main() -> None:
         towns = {seed: explored(seed) for seed in asked.seeds}
         for seed, town in towns.items():
             fixed_recipes(bench, kept, seed, town)
-        if "tuning" not in kept:
-            kept["tuning"] = tuned_on(bench, explored(asked.tune_seed))
-            write_kept(bench, kept)
+        search(bench, kept)
         for seed, town in towns.items():
             tuned_sft(bench, kept, seed, town)
     print(report(kept, asked.seeds, bench.spec.dtype))
@@ -129,8 +126,8 @@ def opened(asked: argparse.Namespace) -> Bench:
 
 
 def about(bench: Bench) -> Kept:
-    """What must be equal for two sittings to share their work."""
-    names = ("rows", "test_rows", "tune_seed", "tune_rows", "eval_rows", "trials")
+    """What must be equal for two sittings to share their work. More trials go on with the same study."""
+    names = ("rows", "test_rows", "tune_seed", "tune_rows", "eval_rows")
     return {name: getattr(bench.asked, name) for name in names} | {"spec": bench.spec.fingerprint}
 
 
@@ -242,18 +239,32 @@ def tell(text: str) -> None:
 # ---- the search ----
 
 
+def search(bench: Bench, kept: Kept) -> None:
+    """The study, up to the trials asked for. What was tuned with other hyperparameters before is dropped."""
+    before = kept.get("tuning", {"asked": 0, "cpu": 0.0, "params": None})
+    if before["asked"] >= bench.asked.trials:
+        return
+    found = tuned_on(bench, explored(bench.asked.tune_seed))
+    kept["tuning"] = found | {"asked": bench.asked.trials, "cpu": before["cpu"] + found["cpu"]}
+    if found["params"] != before["params"]:
+        for town in kept["towns"].values():
+            town["policies"].pop(TUNED, None)
+    write_kept(bench, kept)
+
+
 def tuned_on(bench: Bench, town: Explored) -> Kept:
     """A study on this town: trained on its train split, scored on its validation split; nobody looks at test."""
     layers, began = read_shape(bench.base.path).layers, time.process_time()
     weights, score_of = weighted()
-    search = {"about": about(bench), "weights": weights}
     runs = Runs(bench, town)
     objective = TrainingObjective(
         spec=bench.spec, rows=bench.asked.tune_rows, layers=layers, tracker=runs,  # type: ignore[arg-type]
         train=runs.train, evaluate=runs.evaluate, score=score_of, study="bench", parent="study",
     )  # fmt: skip
     studies = OptunaStudies(embedded.start(bench.folder / "postgres"), "bench")
-    with studies.open("bench", search, SPACE, first=[USUAL], seed=bench.spec.seed) as study:
+    with studies.open(
+        "bench", about(bench) | {"weights": weights}, SPACE, first=[USUAL], seed=bench.spec.seed
+    ) as study:
         work(
             study, objective, trials=bench.asked.trials, clock=time.monotonic,
             told=lambda asked, what: tell(f"trial {asked.number} {what}: {describe(asked.params)}"),
@@ -284,7 +295,7 @@ class Runs:
         train = town.newest(Split.TRAIN, bench.asked.tune_rows)
         self.bench, self.held_out = bench, [row for row in town.rows if row.split is Split.VALIDATION]
         self.rows = training_rows(TASK, train, Split.TRAIN)
-        self.watched = training_rows(TASK, self.held_out, Split.VALIDATION)
+        self.watched = training_rows(TASK, self.held_out, Split.VALIDATION)[: bench.asked.eval_rows]
         self.done: dict[str, Kept] = {}
 
     def train(self, spec: TrainSpec, tags: Mapping[str, str]) -> Trained:
@@ -316,6 +327,9 @@ def report(kept: Kept, seeds: Sequence[int], dtype: str) -> str:
     agreement, edits = (pooled(towns, metric) for metric in SCORES)
     more = {
         "predicted edits": {name: interval(values, units) for name, values in edits.items()},
+        "edits minus SFT": {
+            name: interval(minus(values, edits[SFT]), units, sign="+") for name, values in edits.items() if name != SFT
+        },
         "training, processor s": {
             name: f"{np.mean([town['policies'][name].get('cpu', 0.0) for town in towns]):.0f}" for name in agreement
         },
@@ -344,6 +358,10 @@ def pooled(towns: Sequence[Kept], metric: str) -> dict[str, list[float]]:
     }
 
 
+def minus(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(values, others, strict=True)]
+
+
 def by_town(seed: int, town: Kept) -> str:
     means = (
         f"{name} {np.mean(town['policies'][name]['scores']['plan_alignment_score']):.3f}"
@@ -354,14 +372,15 @@ def by_town(seed: int, town: Kept) -> str:
 
 
 def adoption(name: str, scores: Mapping[str, Sequence[float]], units: Sequence[str]) -> str:
-    """Adopted where the difference to SFT is above 0 with confidence 95 %."""
-    differences = [a - b for a, b in zip(scores[name], scores[SFT], strict=True)]
-    found = compare_pairs(differences, units, alpha=0.05)
+    """Adopted where the agreement is above that of SFT with confidence 95 %."""
+    differences = minus(scores[name], scores[SFT])
     ties = sum(difference == 0 for difference in differences)
-    wins = math.isfinite(found.lower) and found.lower > 0
+    if ties == len(differences):
+        return f"{name} answers every row as SFT does: there is nothing to adopt."
+    found = compare_pairs(differences, units, alpha=0.05, span=1.0)
     return (
-        f"{name} is {'adopted' if wins else 'not adopted'}: minus SFT {found.estimate:+.3f}, above {found.lower:+.3f}; "
-        f"{ties} of {len(differences)} rows tie."
+        f"{name} is {'adopted' if found.lower > 0 else 'not adopted'}: minus SFT {found.estimate:+.3f}, lower bound "
+        f"{found.lower:+.3f}; {ties} of {len(differences)} rows tie."
     )
 
 

@@ -3,6 +3,7 @@
 The log is written by the explorer alone, so every row is neutral to every policy compared. Households are split as
 datasets split them. The people are simulated: a gain here is no promise about real ones."""
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,10 +94,10 @@ def table(
     heads = ["policy", "agreement", *others, *more]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, values in scores.items():
-        cells = [interval(values, units)]
+        cells = [interval(values, units, span=1.0)]
         for other in others.values():
             differences = [a - b for a, b in zip(values, scores[other], strict=True)]
-            cells.append("" if name == other else interval(differences, units, sign="+"))
+            cells.append("" if name == other else interval(differences, units, sign="+", span=1.0))
         cells += [column.get(name, "") for column in more.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -110,6 +111,9 @@ def heading(seeds: Sequence[int], units: Sequence[str], dtype: str) -> str:
     )
 
 
-def interval(values: Sequence[float], units: Sequence[str], sign: str = "") -> str:
-    found = compare_pairs(values, units, alpha=0.05)
+def interval(values: Sequence[float], units: Sequence[str], sign: str = "", span: float | None = None) -> str:
+    """Mean and its bounds. `span`: range of the metric; without it, values that are all equal have no bounds."""
+    found = compare_pairs(values, units, alpha=0.05, span=span)
+    if not math.isfinite(found.lower):
+        return f"{found.estimate:{sign}.3f}"
     return f"{found.estimate:{sign}.3f} [{found.lower:{sign}.3f}, {found.upper:{sign}.3f}]"
