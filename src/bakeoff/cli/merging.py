@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from bakeoff.cli.lookup import task_of
-from bakeoff.cli.runs import by_id
+from bakeoff.cli.runs import full_id
 from bakeoff.cli.session import answer, as_json, deps, policy_id, task_option
 from bakeoff.errors import Refused, UsageError
 from bakeoff.lifecycle import Deps
@@ -96,9 +96,7 @@ def of_run(wired: Deps, task_name: str, name: str, to: Path) -> Source:
     """The adapter that a run logged, by whatever trainer. Raises UsageError."""
     from bakeoff.registry.from_run import fetch_adapter
 
-    there = wired.tracker.list_runs(task_name)
-    known = any(run.run_id.startswith(name) for run in there)
-    record = wired.tracker.read_run(by_id(there, name).run_id if known else name)
+    record = wired.tracker.read_run(full_id(wired, task_name, name))
     base = record.params.get("base_model", "").strip()
     if not base:
         raise UsageError(f"run {record.run_id} did not log over which base_model it trained")

@@ -1,7 +1,7 @@
 """``bakeoff train``: also what ``train_planner.py`` calls."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ import click
 from bakeoff import bootstrap, lifecycle, plugins, settings
 from bakeoff.cli import lineage
 from bakeoff.cli.lookup import LATEST, find_dataset, find_incumbent
+from bakeoff.cli.runs import full_id
 from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, say, task_option
 from bakeoff.cli.tuned import typed, with_tuned
 from bakeoff.datasets import files
@@ -22,7 +23,8 @@ from bakeoff.fingerprint import short
 from bakeoff.inference.model import Price
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.training import starts
+from bakeoff.task import Task
+from bakeoff.training import launch, starts
 from bakeoff.training.model import DPO_DEFAULTS, LEARNING_RATES, LORA_RANKS, RECIPES, TrainSpec
 from bakeoff.training.run import CHECKPOINTS, Trained
 
@@ -161,6 +163,7 @@ def train(task_name: str, dataset_name: str, base: str, as_json: bool, **options
              bakeoff train --config run.toml --plan
              bakeoff train --recipe lora_dpo --from-run 0af3... --epochs 1
     """
+    plugins.load_task(task_name)  # a task that is not installed has no dataset either
     with deps() as wired:
         with wired.db.transaction() as conn:
             dataset = find_dataset(conn, task_name, dataset_name)
@@ -187,18 +190,16 @@ def run(
     with wired.db.transaction() as conn:
         incumbent = find_incumbent(conn, policy_id(task_name))
     price = declared_price(options.pop("price_prompt"), options.pop("price_completion"), incumbent)
-    found = wired.bases.resolve(base)
-    if tuned:
-        options = with_tuned(wired, task, dataset, found.digest, options, typed())
     options["dtype"] = options["dtype"] or bootstrap.dtype(settings.load())
-    spec = TrainSpec(
-        task=task_name,
-        dataset_digest=dataset.digest,
-        base=base,
-        base_digest=found.digest,
-        prompt_version=task.prompt_version,
-        **settled(wired, options),
-    )
+    if not tuned:
+        options = settled(wired, task_name, options)
+        # What cannot work is said now: the base model may have to be downloaded or unpacked first.
+        launch.require_machine(_spec(task, dataset, base, "not yet", options), processes)
+    with wired.progress.stage("base model"):
+        found = wired.bases.resolve(base)
+    if tuned:
+        options = settled(wired, task_name, with_tuned(wired, task, dataset, found.digest, options, typed()))
+    spec = _spec(task, dataset, base, found.digest, options)
     if plan:
         from bakeoff.training.plan import plan as planned  # reads and encodes the rows
 
@@ -218,7 +219,18 @@ def run(
     return answer(as_json, body, _text(body))
 
 
-def settled(wired: Deps, options: dict[str, Any]) -> dict[str, Any]:
+def _spec(task: Task, dataset: Dataset, base: str, base_digest: str, options: Mapping[str, Any]) -> TrainSpec:
+    return TrainSpec(
+        task=task.name,
+        dataset_digest=dataset.digest,
+        base=base,
+        base_digest=base_digest,
+        prompt_version=task.prompt_version,
+        **options,
+    )
+
+
+def settled(wired: Deps, task_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options as fields of TrainSpec. For lora_dpo the adapter that it starts from is fetched, and says its rank."""
     asked = {name: value for name, value in options.items() if name not in ("config", "from_run")}
     asked["lora_layers"] = layers(asked["lora_layers"])
@@ -226,7 +238,11 @@ def settled(wired: Deps, options: dict[str, Any]) -> dict[str, Any]:
         asked["learning_rate"] = LEARNING_RATES.get(asked["recipe"], DEFAULTS["learning_rate"])
     if options.get("from_run") is None:
         return asked
-    start = starts.keep(wired.work, options["from_run"], lambda run, to: wired.tracker.download(run, to, "adapter"))
+
+    def fetch(run: str, to: Path) -> Path:
+        return wired.tracker.download(full_id(wired, task_name, run), to, "adapter")
+
+    start = starts.keep(wired.work, options["from_run"], fetch)
     for name in ("lora_r", "lora_alpha"):
         if asked[name] == DEFAULTS[name] and name not in typed():
             asked[name] = getattr(start, name)
@@ -321,7 +337,7 @@ def dataset_at(wired: Deps, path: str) -> Dataset:
         return _recorded(wired, found)
     raise UsageError(
         f"no dataset in {path}, nor of that name below {wired.datasets_root}",
-        cure="bakeoff dataset list shows the ones that are there",
+        cure="bakeoff dataset list shows the ones that are there, bakeoff dataset build makes one",
     )
 
 

@@ -18,14 +18,14 @@ _ERRORS = {kind.exit_code: kind for kind in (BakeoffError, UsageError, Refused, 
 _LAST_WORDS = 2000  # characters of stderr that are shown where a worker broke; torchrun's report follows them
 
 
-def require(spec: TrainSpec, rows: Sequence[Any], processes: int) -> None:
-    """As `worker.require`, before a run file is written. Raises UsageError where torchrun started this very process."""
+def require_machine(spec: TrainSpec, processes: int) -> None:
+    """As `worker.require_machine`. Raises UsageError where torchrun started this very process."""
     if worker.world() > 1:
         raise UsageError(
             f"torchrun started {worker.world()} of this command, each of which would make a run of its own",
             cure="start it once, without torchrun: --processes N has torchrun start N workers",
         )
-    worker.require(spec, rows, processes)
+    worker.require_machine(spec, processes)
 
 
 def carry_out(path: Path, on_step: OnStep, *, processes: int) -> TrainResult:

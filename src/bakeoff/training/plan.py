@@ -13,7 +13,7 @@ from bakeoff.datasets.model import Dataset, Split
 from bakeoff.errors import BakeoffError
 from bakeoff.inference.encode import Encoder
 from bakeoff.task import Task
-from bakeoff.training import launch, run_file, starts
+from bakeoff.training import launch, run_file, starts, worker
 from bakeoff.training.contract import CONTRACT
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
 from bakeoff.training.rows import encode
@@ -81,9 +81,10 @@ def plan(
     trains a few steps on the newest rows in a scratch folder.
 
     Raises Refused where the recipe cannot run here, UsageError for rows that cannot be encoded."""
+    launch.require_machine(spec, processes)
     rows = files.load(dataset.uri, splits=(Split.TRAIN, Split.VALIDATION))
     learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
-    launch.require(spec, learn, processes)
+    worker.require_pairs(spec, learn)
     crew = Crew(processes=processes, threads=threads_each(threads, processes))
     encoder = Encoder.open(base_dir)
     used = spec.newest(learn)

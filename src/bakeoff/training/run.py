@@ -15,7 +15,7 @@ from bakeoff.errors import BakeoffError, Refused
 from bakeoff.fingerprint import canonical_json, short
 from bakeoff.inference.model import Decoding, Engines, ModelRef, PolicySpec, Price
 from bakeoff.task import Request, Task
-from bakeoff.training import contract, evals, launch, outbox, preflight, run_file, starts
+from bakeoff.training import contract, evals, launch, outbox, preflight, run_file, starts, worker
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.metric_log import MetricLog
 from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
@@ -90,6 +90,7 @@ def train(
     Args:
         processes: of this machine; they share every batch and change the result by rounding alone.
         threads: CPU threads of all of them together."""
+    launch.require_machine(spec, processes)
     folder = work / "runs" / short(spec.fingerprint)
     bundle = folder / "bundle"
     requested = requested_params(spec, dataset)
@@ -111,7 +112,7 @@ def train(
         return _finished(trained, known.run_id)
     base = bases.resolve(spec.base)
     learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
-    launch.require(spec, learn, processes)
+    worker.require_pairs(spec, learn)
     preflight.check(task, dataset, rows, learn, watch, base_dir=base.path, spec=spec)
     planned = RunFile(
         spec=spec,

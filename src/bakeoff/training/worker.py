@@ -36,18 +36,19 @@ def is_first() -> bool:
 
 
 def execute(path: Path, on_step: OnStep | None = None) -> TrainResult:
-    """Trains what `path` says. Raises as `require` and the recipe do."""
+    """Trains what `path` says. Raises as `require_machine`, `require_pairs` and the recipe do."""
     run = run_file.read(path)
-    require(run.spec, run.rows, world())
+    require_machine(run.spec, world())
+    require_pairs(run.spec, run.rows)
     result = _train(run, on_step if is_first() else None)
     if is_first():
         run_file.write_result(path, result)
     return result
 
 
-def require(spec: TrainSpec, rows: Sequence[Any], processes: int) -> None:
-    """What a run needs, checked in seconds: a batch that the processes can share, a GPU for each where there are any;
-    for qlora_sft a GPU; for lora_dpo enough pairs. Raises UsageError and Refused."""
+def require_machine(spec: TrainSpec, processes: int) -> None:
+    """What a run needs whatever its rows are, checked in seconds: a batch that the processes can share, a GPU for each
+    where there are any, for qlora_sft a GPU. Raises UsageError and Refused."""
     import torch
 
     spec.accumulation(processes)
@@ -56,6 +57,10 @@ def require(spec: TrainSpec, rows: Sequence[Any], processes: int) -> None:
         from bakeoff.training.recipes import qlora_sft
 
         qlora_sft.require_gpu()
+
+
+def require_pairs(spec: TrainSpec, rows: Sequence[Any]) -> None:
+    """Raises Refused for fewer edit pairs than lora_dpo wants."""
     if spec.recipe == "lora_dpo" and len(rows) < (spec.min_pairs or 1):
         raise Refused(
             f"{len(rows)} edit pairs in the train split; lora_dpo is offered from {spec.min_pairs} pairs on",

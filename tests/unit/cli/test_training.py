@@ -145,12 +145,14 @@ def test_the_start_says_its_rank_and_the_recipe_its_learning_rate(tmp_path: Path
         (adapter / name).write_text(text)
     options = {name: DEFAULTS[name] for name in ("lora_r", "lora_alpha")} | {"lora_layers": "10", "learning_rate": None}
     wired = SimpleNamespace(work=tmp_path / "work")
-    plain = settled(wired, options | {"recipe": "lora_sft", "from_run": None, "config": None})
+    plain = settled(wired, "toy", options | {"recipe": "lora_sft", "from_run": None, "config": None})
     assert plain == {**options, "recipe": "lora_sft", "lora_layers": 10, "learning_rate": 2e-3}
-    found = settled(wired, options | {"recipe": "lora_dpo", "from_run": str(adapter)})
+    found = settled(wired, "toy", options | {"recipe": "lora_dpo", "from_run": str(adapter)})
     assert (found["lora_r"], found["lora_alpha"], found["learning_rate"]) == (8, 16, 2e-4)
     assert found["start"] == adapter_digest(adapter)
-    assert settled(wired, options | {"recipe": "lora_dpo", "from_run": str(adapter), "lora_r": 32})["lora_r"] == 32
+    assert (
+        settled(wired, "toy", options | {"recipe": "lora_dpo", "from_run": str(adapter), "lora_r": 32})["lora_r"] == 32
+    )
 
 
 def test_a_plan_in_words() -> None:

@@ -130,13 +130,14 @@ def test_the_recipes_say_at_once_what_they_lack(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Refused, match="needs an NVIDIA GPU(?s:.*)--recipe lora_sft"):
-        worker.require(replace(SPEC, recipe="qlora_sft"), [], 1)
+        worker.require_machine(replace(SPEC, recipe="qlora_sft"), 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(Refused, match="pip install 'bakeoff.qlora.'"):
-        worker.require(replace(SPEC, recipe="qlora_sft"), [], 1)
+        worker.require_machine(replace(SPEC, recipe="qlora_sft"), 1)
     with pytest.raises(Refused, match="3 edit pairs in the train split; lora_dpo is offered from 200 pairs on"):
-        worker.require(replace(SPEC, recipe="lora_dpo", start="sha256:a"), [1, 2, 3], 1)
-    worker.require(SPEC, [], 1)
+        worker.require_pairs(replace(SPEC, recipe="lora_dpo", start="sha256:a"), [1, 2, 3])
+    worker.require_machine(SPEC, 1)
+    worker.require_pairs(SPEC, [])
 
 
 def test_a_process_has_a_gpu_of_its_own_or_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,18 +146,18 @@ def test_a_process_has_a_gpu_of_its_own_or_there_are_none(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(UsageError, match="2 GPUs are visible") as refused:
-        worker.require(SPEC, [], 1)
+        worker.require_machine(SPEC, 1)
     for cure in (
         "bakeoff train --processes 2",
         "torchrun --nproc-per-node 2 -m bakeoff.training.worker run.json",
         "CUDA_VISIBLE_DEVICES=0",
     ):
         assert cure in str(refused.value)
-    worker.require(SPEC, [], 2)
+    worker.require_machine(SPEC, 2)
     with pytest.raises(UsageError, match="4 processes on this machine, 2 visible GPUs(?s:.*)--processes 2"):
-        worker.require(SPEC, [], 4)
+        worker.require_machine(SPEC, 4)
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # of two machines
-    worker.require(SPEC, [], 4)
+    worker.require_machine(SPEC, 4)
     with pytest.raises(UsageError, match="torchrun started 4 of this command(?s:.*)--processes N"):
-        launch.require(SPEC, [], 1)
+        launch.require_machine(SPEC, 1)
