@@ -18,14 +18,14 @@ class EnginesByKind:
         self._made: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def open(self, spec: PolicySpec) -> Engine:
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> Engine:
         """Raises UsageError for a kind that needs no engine, and like the kind's own `open`."""
         if spec.engine not in self._makers:
             raise UsageError(f"a policy of engine '{spec.engine}' has no model", cure="run it without an engine")
         with self._lock:
             if spec.engine not in self._made:
                 self._made[spec.engine] = self._makers[spec.engine]()
-        engine: Engine = self._made[spec.engine].open(spec)
+        engine: Engine = self._made[spec.engine].open(spec, threads=threads)
         return engine
 
     def close(self) -> None:

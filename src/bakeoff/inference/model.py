@@ -168,6 +168,8 @@ class Engine(Protocol):
 class Engines(Protocol):
     """Opens an engine for a spec; keeps the ones in use loaded."""
 
-    def open(self, spec: PolicySpec) -> Engine:
-        """Raises UsageError, Refused or Unreachable where the spec cannot be run here."""
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> Engine:
+        """`threads`: CPU threads of a local model, None for those of the settings; servers have their own.
+
+        Raises UsageError, Refused or Unreachable where the spec cannot be run here."""
         ...

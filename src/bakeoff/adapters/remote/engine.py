@@ -104,7 +104,7 @@ class OpenAIEngines:
         self._engines: dict[str, OpenAIEngine] = {}
         self._lock = threading.Lock()
 
-    def open(self, spec: PolicySpec) -> OpenAIEngine:
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> OpenAIEngine:  # noqa: ARG002 - the server's
         """Sends nothing yet. Raises UsageError for a spec of another engine, an endpoint that is not known here, a key
         that is not set."""
         remote = spec.remote
