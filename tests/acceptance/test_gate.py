@@ -1,6 +1,7 @@
 """`bakeoff gate` as a person types it: exit codes, slices, --fresh, JSON, and the tag in a real MLflow."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,38 +46,38 @@ def shop(deps: Deps, clock: stages.Clock, monkeypatch: pytest.MonkeyPatch, tmp_p
     return strict_shop.open_shop(deps)
 
 
-def with_model(deps: Deps, version: PolicyVersion, tmp_path: Path) -> tuple[str, str]:
-    """Gives a policy version a model in the registry, as training does; returns name and version of it."""
-    folder = tmp_path / f"bundle-{version.version}"
+def with_model(deps: Deps, tmp_path: Path, function: str) -> PolicyVersion:
+    """A policy version with a model in the registry, as training makes it."""
+    folder = tmp_path / function.replace(":", "_")
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(f'{{"r": {version.version}}}')
+    (folder / "adapter_config.json").write_text(f'{{"of": "{function}"}}')
     run = deps.tracker.start_run(f"toy {tmp_path.name}", {}, {"task": "toy"})
-    found = deps.models.register(f"toy {tmp_path.name}", run, folder, {DIGEST_TAG: folder_digest(folder)})
+    model = deps.models.register(f"toy {tmp_path.name}", run, folder, {DIGEST_TAG: folder_digest(folder)})
+    spec = stages.PolicySpec(task="toy", engine="python", prompt_version="1", function=function, function_version="1")
     with deps.db.transaction() as conn:
-        conn.execute(
-            "update policy_versions set mlflow_model_name = %s, mlflow_model_version = %s where policy_version_id = %s",
-            (found.name, found.version, version.policy_version_id),
-        )
-    return found.name, found.version
+        return policies.create_version(
+            conn, stages.POLICY, spec, now=rows.at(3), mlflow_model_name=model.name, mlflow_model_version=model.version,
+            mlflow_run_id=run,
+        )  # fmt: skip
 
 
-def test_pass_ends_with_0_and_tags_the_model_and_nothing_else_does(
-    bakeoff: Any, deps: Deps, shop: strict_shop.Shop, tmp_path: Path
-) -> None:
-    good, bad = shop.version("good"), shop.ours("bad_in_the_north")
-    models = {version.name: with_model(deps, version, tmp_path) for version in (good, bad)}
+def test_pass_ends_with_0_and_tags_the_model_and_nothing_else_does(bakeoff: Any, deps: Deps, tmp_path: Path) -> None:
+    good, bad = (with_model(deps, tmp_path, name) for name in ("toy:good", "strict_shop:bad_in_the_north"))
+
+    def tags(version: PolicyVersion) -> Mapping[str, str]:
+        return deps.models.tags(str(version.mlflow_model_name), str(version.mlflow_model_version))
+
     words = ("--gate", tmp_path / "gate.toml", "--slices", "4", "--json")
     passed = bakeoff("gate", good.name, *words).json
     assert (passed["verdict"], passed["attempt"], passed["warning"]) == ("PASS", 1, None)
     assert (passed["policy_version"], passed["against"]) == (good.name, "toy_policy/1")
     assert passed["subject"]["slices"] == "1,2,3,4"
-    tags = deps.models.tags(*models[good.name])
-    assert (tags["stage"], tags["gate_report"]) == ("candidate", passed["digest"])
+    assert (tags(good)["stage"], tags(good)["gate_report"]) == ("candidate", passed["digest"])
 
     failed = bakeoff("gate", bad.name, *words, code=3).json
     assert (failed["verdict"], failed["tier"]["verdict"], failed["attempt"]) == ("FAIL", "FAIL", 2)
     assert "chance of up to 10%" in failed["warning"]
-    assert "stage" not in deps.models.tags(*models[bad.name])
+    assert "stage" not in tags(bad)
     with deps.db.transaction() as conn:
         status = {v.name: v.status for v in policies.versions(conn, stages.POLICY)}
     assert (status[good.name], status[bad.name]) == ("candidate", "registered")

@@ -1,13 +1,13 @@
 """Which slices are opened is decided by counts of units alone, and a seal breaks once."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from bakeoff.datasets.places import Place
+from bakeoff.datasets.places import Places
 from bakeoff.errors import Refused, UsageError
 from bakeoff.gates.model import Absolute, Gate, NonInferior
 from bakeoff.gates.slices import ALL, Asked, Opening, Reading, as_many_as_needed, next_opening, read_by, units, warning
@@ -19,25 +19,31 @@ EVERYWHERE = Gate(name="t", rules=(NonInferior(metric="quality", margin=0.05),),
 ON_NEUTRAL = replace(EVERYWHERE, rules=(NEUTRAL, *EVERYWHERE.rules))
 
 
-def rows(per_slice: int, *, explored: int = 0, weeks: int = 1) -> list[Place]:
-    """`per_slice` units in each slice, with a row a week; the first `explored` units were answered by the explorer."""
+def rows(per_slice: int, *, explored: int = 0, weeks: int = 1, big: int = 0) -> Places:
+    """`per_slice` units in each slice, with a row a week; the first `explored` units were answered by the explorer.
+    `big`: rows of one more unit in the first slice."""
+    made = [
+        (slice_, f"{slice_}-{n}", week, "explorer" if n < explored else "old")
+        for slice_ in ALL
+        for n in range(per_slice)
+        for week in range(weeks)
+    ]
+    made += [(1, "big", 0, "old")] * big
+    return Places(
+        example_ids=[str(n) for n in range(len(made))],
+        unit_ids=[unit for _, unit, _, _ in made],
+        slices=np.array([slice_ for slice_, _, _, _ in made], dtype=np.intp),
+        occurred_at=np.array([week_at(week).replace(tzinfo=None) for _, _, week, _ in made], dtype="datetime64[us]"),
+        proposed_by=[who for _, _, _, who in made],
+        unaided=np.zeros(len(made), dtype=np.bool_),
+    )
 
-    def made() -> Iterator[Place]:
-        for slice_ in ALL:
-            for n in range(per_slice):
-                for week in range(weeks):
-                    yield Place(
-                        example_id=f"{slice_}-{n}-{week}",
-                        unit_id=f"{slice_}-{n}",
-                        occurred_at=START + timedelta(weeks=week),
-                        slice=slice_,
-                        metadata={"proposed_by": "explorer" if n < explored else "old"},
-                    )
 
-    return list(made())
+def week_at(week: int) -> datetime:
+    return START + timedelta(weeks=week)
 
 
-def opening(places: list[Place], gate: Gate = EVERYWHERE, **given: Any) -> Opening | None:
+def opening(places: Places, gate: Gate = EVERYWHERE, **given: Any) -> Opening | None:
     more: dict[str, Any] = {"current": None, "sealed": ALL, "judged_until": None, "asked": Asked(), **given}
     return next_opening(gate, places, COMPARED, **more)
 
@@ -52,10 +58,9 @@ def test_the_first_gate_opens_no_more_than_its_minimum_of_units_with_some_room_n
 
 def test_unequal_units_count_as_fewer() -> None:
     """40 units of one row each and one with 40 rows: (40 + 40)^2 / (40 + 1600) = 3.9."""
-    places = [place for place in rows(40) if place.slice == 1]
-    big = [replace(places[0], example_id=f"big-{n}", unit_id="big") for n in range(40)]
-    assert units([*places, *big], COMPARED, (1,), False) == pytest.approx(6400 / 1640)
-    assert opening([*places, *big, *(p for p in rows(40) if p.slice > 1)]) != opening(rows(40))
+    assert units(rows(40, big=40), COMPARED, (1,), False) == pytest.approx(6400 / 1640)
+    assert opening(rows(40)).slices == (1,)  # type: ignore[union-attr]
+    assert opening(rows(40, big=40)).slices == ALL  # type: ignore[union-attr]
 
 
 def test_a_rule_about_neutral_rows_needs_neutral_units() -> None:
@@ -117,7 +122,9 @@ def test_where_every_slice_was_read_newer_weeks_are_fresh() -> None:
     found = opening(rows(20, weeks=2), current=NOW, sealed=(), judged_until=until, asked=Asked(fresh=True))
     assert found == Opening(opening=2, slices=ALL, since=until, reason="--fresh: newer weeks")
     reading = Reading(opening=2, slices=ALL, since=until)
-    assert {place.occurred_at for place in rows(20, weeks=2) if reading.covers(place)} == {until}
+    places = rows(20, weeks=2)
+    assert set(places.occurred_at[reading.covers(places)].tolist()) == {until.replace(tzinfo=None)}
+    assert reading.covers(places).sum() == 80
 
 
 def test_nothing_fresh_is_refused_with_what_to_do() -> None:
@@ -128,12 +135,14 @@ def test_nothing_fresh_is_refused_with_what_to_do() -> None:
 
 
 def test_sealed_slices_that_could_prove_nothing_are_not_burnt_unless_asked_for() -> None:
-    fresh = {"current": NOW, "sealed": (4,), "judged_until": START}
+    fresh = {"current": NOW, "sealed": (4,), "judged_until": week_at(2)}
     with pytest.raises(Refused, match=r"slices 4 are sealed, with 12.0 effective units(?s:.)*--fresh --slices 1"):
-        opening([p for p in rows(12) if p.slice == 4], asked=Asked(fresh=True), **fresh)
+        opening(rows(12), asked=Asked(fresh=True), **fresh)
     assert opening(rows(12), asked=Asked(fresh=True, slices=1), **fresh).slices == (4,)  # type: ignore[union-attr]
     # Rows of all slices since the last gate are more than the sealed slice.
-    assert opening(rows(12), asked=Asked(fresh=True), **fresh).since == START  # type: ignore[union-attr]
+    newer = opening(rows(12, weeks=3), asked=Asked(fresh=True), **fresh)
+    assert newer is not None
+    assert (newer.slices, newer.since) == (ALL, week_at(2))
 
 
 def test_the_warning_says_how_often_and_what_it_means() -> None:
