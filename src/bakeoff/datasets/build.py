@@ -4,7 +4,7 @@ Rows read the request as the log stored it (design rule 1); rebuilding it from h
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -109,11 +109,7 @@ def content_digest(task: Task, rows_digest: str, *, since: datetime, until: date
 
 def is_neutral(row: Row, *policy_version_ids: str) -> bool:
     """Whether what people kept was proposed by none of the compared versions (design rule 6)."""
-    return is_neutral_to(row.example.metadata, policy_version_ids)
-
-
-def is_neutral_to(metadata: Mapping[str, Any], policy_version_ids: Collection[str]) -> bool:
-    """The same, of a row's metadata."""
+    metadata = row.example.metadata
     return metadata.get("built_by") == UNAIDED or metadata["proposed_by"] not in policy_version_ids
 
 

@@ -209,8 +209,8 @@ class GateReport:
             if verdict.outcome is self.verdict:
                 reasons.setdefault(verdict.reason, []).append(verdict.metric)
         said = [f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items()]
-        is_tiers = self.tier is not None and self.tier.verdict is self.verdict
-        return "; ".join(said if self.tier is None or not is_tiers else [*said, *self.tier.reasons])
+        beyond = self.tier.reasons if self.tier is not None and self.tier.verdict == self.verdict else ()
+        return "; ".join([*said, *beyond])
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, with the digest."""

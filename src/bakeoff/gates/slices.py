@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 
-from bakeoff.datasets.places import Place
+from bakeoff.datasets.places import Mask, Places
 from bakeoff.datasets.split import SLICES
 from bakeoff.errors import Refused, UsageError
 from bakeoff.gates.model import Gate
@@ -29,8 +29,9 @@ class Reading:
     since: datetime | None = None  # rows from this moment on; None: all rows of the slices
     attempts: int = 0  # reports that were made on it so far
 
-    def covers(self, place: Place) -> bool:
-        return place.slice in self.slices and (self.since is None or place.occurred_at >= self.since)
+    def covers(self, places: Places) -> Mask:
+        """Which rows may be read, (n,)."""
+        return places.within(self.slices, self.since)
 
     def as_subject(self) -> dict[str, str]:
         """As a report names it."""
@@ -62,7 +63,7 @@ class Asked:
 
 def next_opening(
     gate: Gate,
-    places: Sequence[Place],
+    places: Places,
     compared: Collection[str],
     *,
     current: Reading | None,
@@ -89,9 +90,7 @@ def next_opening(
     )
 
 
-def as_many_as_needed(
-    gate: Gate, places: Sequence[Place], compared: Collection[str], sealed: Sequence[int]
-) -> tuple[int, ...]:
+def as_many_as_needed(gate: Gate, places: Places, compared: Collection[str], sealed: Sequence[int]) -> tuple[int, ...]:
     """The first of `sealed` that together hold `HEADROOM` times the gate's minimum of effective units, over all rows
     and, where a rule asks for them, over neutral rows; all, where they do not. Neutral rows that could not be enough
     anyway open nothing where every rule about them has a fallback."""
@@ -108,15 +107,23 @@ def as_many_as_needed(
     return tuple(sealed)
 
 
-def units(places: Sequence[Place], compared: Collection[str], slices: Collection[int], neutral: bool) -> float:
-    """Kish's effective number of units of the rows in `slices`; only of neutral ones, if asked."""
-    there = [p.unit_id for p in places if p.slice in slices and (not neutral or p.is_neutral(*compared))]
-    return effective_units(np.bincount(unit_codes(there))) if there else 0.0
+def units(
+    places: Places,
+    compared: Collection[str],
+    slices: Collection[int],
+    neutral: bool,
+    since: datetime | None = None,
+) -> float:
+    """Kish's effective number of units of the rows in `slices`; only of neutral ones, or later ones, if asked."""
+    there = places.within(slices, since)
+    if neutral:
+        there &= places.neutral(*compared)
+    return effective_units(np.bincount(unit_codes(places.unit_ids)[there])) if there.any() else 0.0
 
 
 def _fresh(
     gate: Gate,
-    places: Sequence[Place],
+    places: Places,
     compared: Collection[str],
     current: Reading,
     sealed: Sequence[int],
@@ -133,8 +140,7 @@ def _fresh(
     there = units(places, compared, chosen, False)
     if there >= gate.minimum_effective_units:
         return Opening(opening=following, slices=chosen, since=None, reason="--fresh")
-    newer = [place for place in places if judged_until is not None and place.occurred_at >= judged_until]
-    later = units(newer, compared, ALL, False)
+    later = 0.0 if judged_until is None else units(places, compared, ALL, False, judged_until)
     if later >= gate.minimum_effective_units:
         return Opening(opening=following, slices=ALL, since=judged_until, reason="--fresh: newer weeks")
     left = f"slices {', '.join(map(str, chosen))} are sealed, with {there:.1f} effective units" if chosen else (

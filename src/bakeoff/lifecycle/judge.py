@@ -33,13 +33,19 @@ def gate(
 
     Raises Refused where a local engine's replay is not deterministic, or the two do not cover the same rows."""
     pair.check_comparable(candidate, incumbent)
-    rows = list(places(dataset.uri))
+    rows = places(dataset.uri)
     compared = (candidate.policy_version_id, incumbent.policy_version_id)
     reading = slices.read(deps, task, dataset, rules, rows, compared, Asked())
     for side in (candidate, incumbent):
         pair.check_covers(side, reading)
     task = fitted(task, dataset.uri)
-    neutral = {row.example_id: row.is_neutral(*compared) for row in rows if reading.covers(row)}
+    neutral = {
+        example_id: is_neutral
+        for example_id, is_neutral, is_read in zip(
+            rows.example_ids, rows.neutral(*compared).tolist(), reading.covers(rows).tolist(), strict=True
+        )
+        if is_read
+    }
     pairs = _pairs(deps, task, candidate, incumbent, neutral)
     report = judge(
         rules,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bakeoff.datasets import store as datasets
 from bakeoff.datasets.model import Dataset
-from bakeoff.datasets.places import Place, places
+from bakeoff.datasets.places import Places, places
 from bakeoff.gates import store as gates
 from bakeoff.gates.model import Gate
 from bakeoff.gates.slices import Asked, Reading, next_opening
@@ -29,11 +29,11 @@ def open_slices(
     file says; later ones read the same. `fresh` opens the next ones, unless those that are open were not judged on
     yet; where all have been read, only weeks count that no gate has read. Raises Refused where nothing is left."""
     ids = [version.policy_version_id for version in compared]
-    return read(deps, task, dataset, rules, list(places(dataset.uri)), ids, Asked(slices=slices, fresh=fresh))
+    return read(deps, task, dataset, rules, places(dataset.uri), ids, Asked(slices=slices, fresh=fresh))
 
 
 def read(
-    deps: Deps, task: Task, dataset: Dataset, rules: Gate, rows: Sequence[Place], compared: Sequence[str], asked: Asked
+    deps: Deps, task: Task, dataset: Dataset, rules: Gate, rows: Places, compared: Sequence[str], asked: Asked
 ) -> Reading:
     """As `open_slices`, over rows that were read already."""
     with deps.db.transaction() as conn:

@@ -31,10 +31,13 @@ def test_the_order_of_rules_does_not_change_a_gate_but_every_number_does() -> No
         replace(GATE, alpha=0.04),
         replace(GATE, minimum_effective_units=29.0),
         replace(GATE, weights={"quality": 1.0}),
+        replace(GATE, slices_per_gate=1),
+        replace(GATE, minimum_segment_units=11.0),
+        replace(GATE, stress_requests=2),
         replace(GATE, rules=(NonInferior(metric="quality", margin=0.06), Shown(metric="cost"))),
         replace(GATE, rules=(NonInferior(metric="quality", margin=0.05), NonInferior(metric="cost", margin=1))),
     ]
-    assert len({gate.digest for gate in (GATE, *changed)}) == 6
+    assert len({gate.digest for gate in (GATE, *changed)}) == 9
 
 
 def test_a_report_survives_json_text() -> None:
