@@ -168,6 +168,18 @@ def migrations(schema: str, pending: Sequence[str]) -> Check:
     return fine("migrations", f"schema {schema!r} has all of them")
 
 
+def signatures(*, above: bool) -> Check:
+    """Whether this user is bound by the rules about approvals, or stands `above` them."""
+    if not above:
+        return fine("signatures", "this database user is bound by the rules: only the approver writes approvals")
+    return Check(
+        name="signatures",
+        state="note",
+        says="this database user owns the tables or is superuser: the rules about approvals are advisory for it",
+        cure="bakeoff db roles --writer NAME --approver NAME, then work as a member of one of them",
+    )
+
+
 # ---- the log ----------------------------------------------------------------------------------------------------
 
 SHOWN = 3
