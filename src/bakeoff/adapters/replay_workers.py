@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, cast
 
 from bakeoff.errors import Refused, Unreachable, UsageError
 from bakeoff.inference.model import Engines, PolicyAnswer, PolicySpec
-from bakeoff.replay.answer import answer, stamp
+from bakeoff.replay.answer import answer, stamp, witness
 from bakeoff.replay.workers import Ask, Key, Pool
 from bakeoff.task import Task
 
@@ -65,6 +66,10 @@ class _Here:
         self._engine = engines.open(spec) if spec.needs_engine else None
         self.stamp: Mapping[str, Any] = stamp(spec, self._engine)
 
+    @property
+    def witness(self) -> Mapping[str, Any]:
+        return witness(self._engine)
+
     def answers(self, asks: Sequence[Ask], *, again: bool = False) -> Iterator[tuple[Ask, PolicyAnswer]]:  # noqa: ARG002
         for ask in asks:
             yield ask, answer(self._task, self._spec, ask, self._engine)
@@ -75,6 +80,7 @@ class _Ready:
     """What a process says when its model is loaded."""
 
     stamp: Mapping[str, Any]
+    witness: Mapping[str, Any]
     resident: int  # bytes of memory that it took
 
 
@@ -101,6 +107,11 @@ class _Processes:
     @property
     def stamp(self) -> Mapping[str, Any]:
         return self._first.stamp
+
+    @property
+    def witness(self) -> Mapping[str, Any]:
+        """What the first process heard before its first answer."""
+        return self._first.witness
 
     @property
     def _first(self) -> _Ready:
@@ -221,7 +232,7 @@ def _work(connection: Connection, elsewhere: Callable[[], Engines] | None, task:
     with suppress(*_GONE):
         try:
             engine = None if elsewhere is None else elsewhere().open(spec)
-            connection.send(_Ready(stamp=stamp(spec, engine), resident=_resident()))
+            connection.send(_Ready(stamp=stamp(spec, engine), witness=witness(engine), resident=_resident()))
             while True:
                 connection.send(answer(task, spec, connection.recv(), engine))
         except _GONE:
@@ -243,6 +254,7 @@ def _sendable(error: Exception) -> Exception:
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
     """Ctrl-C goes to every process of the terminal: what starts in here does not hear it, its parent ends it."""
+    resource_tracker.ensure_running()  # where it is started only now, it opens the ears again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -95,7 +95,8 @@ def replay(
         with deps.db.transaction() as conn:
             rows = replays.rows(conn, ident)
         certificate = _certificate(deps, play, pool, rows, sample_size(version.spec, certificate_rows))
-    return _finish(deps, play, ident, rows, certificate)
+        witness = pool.witness
+    return _finish(deps, play, ident, rows, certificate, witness)
 
 
 def replay_shard(
@@ -246,7 +247,14 @@ def _certificate(deps: Deps, play: _Play, pool: Pool, rows: Sequence[ReplayRow],
     return certify(spec, [first[row.key] for row in second], second, metrics)
 
 
-def _finish(deps: Deps, play: _Play, ident: str, rows: Sequence[ReplayRow], certificate: Certificate) -> ReplayReport:
+def _finish(
+    deps: Deps,
+    play: _Play,
+    ident: str,
+    rows: Sequence[ReplayRow],
+    certificate: Certificate,
+    witness: Mapping[str, Any],
+) -> ReplayReport:
     """The tracker hears of it first: a replay that is finished here is not looked at again."""
     aggregates = aggregate(rows)
     run_id, split = play.version.mlflow_run_id, play.subject.selection["split"]
@@ -259,6 +267,7 @@ def _finish(deps: Deps, play: _Play, ident: str, rows: Sequence[ReplayRow], cert
             conn,
             ident,
             certificate=certificate,
+            witness=witness,
             aggregates=aggregates,
             digest=rows_digest(rows),
             now=deps.clock(),

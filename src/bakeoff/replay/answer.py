@@ -16,6 +16,9 @@ from bakeoff.replay.code import package_digest
 from bakeoff.replay.workers import Ask
 from bakeoff.task import Completion, JsonSchema, Message, Request, Task
 
+VOLATILE = ("answered_as",)
+"""What engines describe that may change between two answers."""
+
 
 def answer(task: Task, spec: PolicySpec, ask: Ask, engine: Engine | None) -> PolicyAnswer:
     """Answers one question. A repeat of a randomised python policy rolls its dice with another seed.
@@ -39,14 +42,23 @@ def answer(task: Task, spec: PolicySpec, ask: Ask, engine: Engine | None) -> Pol
 
 def stamp(spec: PolicySpec, engine: Engine | None) -> dict[str, Any]:
     """What answers, beyond the spec: the engine's own words with a digest of the code that decodes, or a digest of the
-    package that a python policy lives in. Rows with different stamps are never mixed in one replay."""
+    package that a python policy lives in. Rows with different stamps are never mixed in one replay, so what a remote
+    engine says of each answer is no part of it (`witness`)."""
     if engine is not None:
         code = digest([package_digest(type(engine).__module__), package_digest("bakeoff.inference.run_policy")])
-        return {**engine.describe(), "code": code}
+        lasting = {name: value for name, value in engine.describe().items() if name not in VOLATILE}
+        return {**lasting, "code": code}
     if spec.engine == "python":
         code = package_digest(load_function(spec.function or "").__module__)
         return {"engine": "python", "code": code, "versions": {"python": platform.python_version()}}
     return {"engine": spec.engine}
+
+
+def witness(engine: Engine | None) -> dict[str, Any]:
+    """What a remote engine has heard from its server so far, for instance which models answered: written down beside
+    the stamp."""
+    said = {} if engine is None else engine.describe()
+    return {name: said[name] for name in VOLATILE if name in said}
 
 
 def prompt_digest(task: Task, request: Request) -> str:

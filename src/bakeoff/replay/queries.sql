@@ -10,11 +10,11 @@ select r.*, (select count(*) from offline_replay_results o where o.replay_id = r
 from replays r where r.replay_id = :replay_id;
 
 -- name: finished(policy_version_id, fingerprint, dataset_digest, selection, repeats, scored_by, engine)
--- The newest first. Without an engine: of any.
+-- The newest first. Without an engine: of any. A finished one may say more of its engine than its stamp.
 select replay_id from replays
 where status = 'done' and policy_version_id = :policy_version_id and dataset_digest = :dataset_digest
     and fingerprint = :fingerprint and selection = :selection and repeats = :repeats and scored_by = :scored_by
-    and (cast(:engine as jsonb) is null or engine = cast(:engine as jsonb))
+    and (cast(:engine as jsonb) is null or engine @> cast(:engine as jsonb))
 order by finished_at desc, attempt desc;
 
 -- name: insert_row(replay_id, example_id, repeat, unit_id, raw_answer, parsed_answer, answer, violations, metrics, prompt_tokens, completion_tokens, latency_s, cost, answer_digest, request_digest, prompt_digest, from_cache)!
@@ -32,9 +32,9 @@ select * from offline_replay_results where replay_id = :replay_id order by examp
 -- name: answered(replay_id)
 select example_id, repeat from offline_replay_results where replay_id = :replay_id;
 
--- name: finish_replay(certificate, aggregates, digest, finished_at, replay_id)!
-update replays set status = 'done', certificate = :certificate, aggregates = :aggregates, digest = :digest,
-    finished_at = :finished_at
+-- name: finish_replay(certificate, witness, aggregates, digest, finished_at, replay_id)!
+update replays set status = 'done', certificate = :certificate, engine = engine || :witness, aggregates = :aggregates,
+    digest = :digest, finished_at = :finished_at
 where replay_id = :replay_id and status = 'running';
 
 -- name: latest_replay(policy_version_id)^

@@ -135,11 +135,14 @@ def finish(
     aggregates: Mapping[str, float],
     digest: str,
     now: datetime,
+    witness: Mapping[str, Any] | None = None,
 ) -> None:
+    """`witness`: what a server said of itself meanwhile, written beside the engine's stamp."""
     queries.finish_replay(
         conn,
         replay_id=ident,
         certificate=Jsonb(asdict(certificate)),
+        witness=Jsonb(dict(witness or {})),
         aggregates=Jsonb(dict(aggregates)),
         digest=digest,
         finished_at=now,

@@ -35,6 +35,11 @@ class Pool(Protocol):
         """What they answer with (`replay.answer.stamp`); the same for all of them."""
         ...
 
+    @property
+    def witness(self) -> Mapping[str, Any]:
+        """What they have heard from a server so far (`replay.answer.witness`); empty for local engines."""
+        ...
+
     def answers(self, asks: Sequence[Ask], *, again: bool = False) -> Iterator[tuple[Ask, PolicyAnswer]]:
         """Answers in whatever order they are ready. Whoever gave one is asked the next question only when the caller
         comes back for more, so that a row can be made durable before. With `again` another process answers than the
