@@ -89,9 +89,10 @@ def gate(
             for version in (candidate, incumbent)
         ]
         report = lifecycle.gate(wired, task, sides[0], sides[1], dataset, rules)
+        page = lifecycle.write_report(wired, task, report.digest)
     used = warning(report.attempt, rules.alpha)
     body = report.to_json() | {"policy_version": candidate.name, "against": incumbent.name, "warning": used}
-    answer(as_json, body, gate_text(candidate, rules, report))
+    answer(as_json, body | {"page": str(page)}, f"{gate_text(candidate, rules, report)}\npage to read: {page}")
     if report.verdict is not Outcome.PASS:
         ctx.exit(REFUSED)
 

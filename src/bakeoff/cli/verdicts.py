@@ -109,7 +109,7 @@ def _needed(verdict: Verdict) -> str:
 def _following(candidate: PolicyVersion, report: GateReport) -> Sequence[str]:
     if report.verdict is Outcome.PASS:
         return [
-            "next: read the table, then sign it",
+            "next: read the page, then sign it",
             f'  bakeoff approve {candidate.name} --report {report.digest} --by "Your Name" --note "what you looked at"',
         ]
     if report.verdict is Outcome.FAIL:

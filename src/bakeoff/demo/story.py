@@ -289,6 +289,7 @@ def _judge(stage: Stage, story: Story, cast: Cast, version: PolicyVersion, datas
     if report.tier is not None:
         stage.say(f"     {report.tier.verdict:<13} stricter tests: {report.tier.summary()}")
     stage.say(f"     verdict: {report.verdict}, on {reading}")
+    stage.say(f"     page to read: {lifecycle.write_report(stage.deps, stage.task, report.digest)}")
     return report
 
 
