@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 from bakeoff.errors import Refused, UsageError
 from bakeoff.events import store as events
-from bakeoff.experiments import needs, store
+from bakeoff.experiments import needs, outcomes, store
 from bakeoff.experiments.analyze import analyze
+from bakeoff.experiments.fold import fold
 from bakeoff.experiments.model import Advice, Analysis, Experiment, ExperimentSpec, Phase, Snapshot
 from bakeoff.experiments.ramp import advise
 from bakeoff.task import Task
@@ -63,19 +64,51 @@ def _check_startable(conn: store.Conn, policy_id: str, is_incumbent: bool, label
         )
 
 
-def look(conn: store.Conn, task: Task, experiment: Experiment, now: datetime) -> tuple[Phase, Analysis, Advice]:
-    """What the events of both arms up to `now` say, and what to do about it. Nothing is stored."""
+def look(
+    conn: store.Conn, task: Task, experiment: Experiment, now: datetime, *, afresh: bool = False
+) -> tuple[Phase, Analysis, Advice]:
+    """What the events of both arms say of needs that matured by `now`, and what to do about it. Of this only what is
+    derived from the log is stored (see `fold`; `afresh`: from scratch)."""
     spec = experiment.spec
     if spec is None:
         raise UsageError("a default experiment is not monitored; there is nothing to compare")
-    ident = experiment.experiment_id
-    since = (experiment.started_at or now) - timedelta(seconds=1)
+    ident, every = experiment.experiment_id, needs.metrics(task)
+    fold(conn, task, ident, spec, afresh=afresh)
     phases = [phase for phase in store.phases(conn, ident) if phase.began_at <= now]
-    arms = needs.arms(store.exposures(conn, ident), store.variants(conn, ident))
-    logged = events.episodes(conn, task.name, since=since, until=now, experiment_id=ident)
-    outcomes = needs.outcomes(task, needs.live(logged), arms=arms, now=now)
-    analysis = analyze(spec, needs.metrics(task), outcomes, looked_at=now, exposed=needs.exposed(arms))
-    return phases[-1], analysis, advise(spec, phases[-1], analysis, now, started_at=experiment.started_at)
+    if not phases:
+        raise UsageError(f"test {experiment.name} had not begun by {now.isoformat()}")
+    cohort = outcomes.cohort(
+        conn,
+        ident,
+        spec,
+        every,
+        now=now,
+        phase_began=phases[-1].began_at,
+        last_event_at=events.received(conn, ident, before=now).newest,
+    )
+    analysis = analyze(spec, every, cohort, looked_at=now, adjustment=unadjusted_because(conn, experiment))
+    waived = [waiver.rule for waiver in store.waivers(conn, ident) if waiver.phase_number == phases[-1].number]
+    advice = advise(spec, phases[-1], analysis, now, started_at=experiment.started_at, waived=waived)
+    return phases[-1], analysis, advice
+
+
+def unadjusted_because(conn: store.Conn, experiment: Experiment) -> str:
+    """Why the weeks before a test must not sharpen it, or ''. Whoever met the same version in those weeks, or one that
+    had to be rolled back, is not what a unit is without the test."""
+    spec, begun = experiment.spec, experiment.started_at
+    if spec is None or begun is None or not spec.cuped_weeks:
+        return "" if spec is None or begun is None else "turned off in the spec (cuped_weeks)"
+    for other in store.tests(conn, experiment.policy_id):
+        started, ended = other.started_at, other.ended_at
+        if other.experiment_id == experiment.experiment_id or started is None or started >= begun:
+            continue
+        if ended is not None and ended <= begun - timedelta(weeks=spec.cuped_weeks):
+            continue
+        if other.status == "rolled_back":
+            return f"test {other.name} was rolled back in the weeks before"
+        if store.treated(conn, other) == store.treated(conn, experiment):
+            return f"test {other.name} tried the same version in the weeks before"
+    return ""
 
 
 def act_on(conn: store.Conn, experiment_id: str, snapshot: Snapshot, now: datetime) -> Experiment:
