@@ -29,9 +29,9 @@ COMMANDS = {
     "replay": "replaying:replay",
     "gate": "judging:gate",
     "approve": "approving:approve",
-    "experiment": "online:experiment",
-    "promote": "online:promote",
-    "rollback": "online:rollback",
+    "experiment": "experimenting:experiment",
+    "promote": "promoting:promote",
+    "rollback": "promoting:rollback",
     "ui": "ui:ui",
 }
 """Command -> module and function, in the order of the loop."""
@@ -56,7 +56,7 @@ HELP = {
     "replay": "Run a policy version over held-out requests.",
     "gate": "Judge a version against the incumbent.",
     "approve": "Sign a gate report.",
-    "experiment": "Experiments: start, watch, status, stop.",
+    "experiment": "Experiments: plan, start, watch, ramp, stop.",
     "promote": "Serve a version to everyone.",
     "rollback": "Go back to an earlier production version.",
     "ui": "MLflow in your browser: runs, curves, models.",

@@ -22,8 +22,10 @@ from bakeoff.experiments.model import (
     ExperimentSpec,
     Guardrail,
     MetricAnalysis,
+    QuantileAnalysis,
 )
 from bakeoff.stats.cuped import Sums, adjusted, difference_before
+from bakeoff.stats.quantile_difference import Rows, quantile_difference
 from bakeoff.stats.ratio import RatioEstimate, floored_se, least_se, ratio
 from bakeoff.stats.sequential import confidence_sequence, half_width, lower_bound, upper_bound
 from bakeoff.stats.srm import PhaseCounts, sample_ratio
@@ -101,6 +103,24 @@ def analyze(
         unexposed=cohort.unexposed,
         last_event_at=cohort.last_event_at,
         adjustment=adjustment,
+    )
+
+
+def quantiles(metric: str, values: Mapping[Arm, Rows]) -> tuple[QuantileAnalysis, ...]:
+    """Median and 95th percentile of every matured need; none where an arm has no value."""
+    if not all(len(values[arm].values) for arm in ARMS):
+        return ()
+    found = [(level, quantile_difference(values["treated"], values["control"], level)) for level in (0.5, 0.95)]
+    return tuple(
+        QuantileAnalysis(
+            metric=metric,
+            level=level,
+            treated=each.treated,
+            control=each.control,
+            lower=each.lower if math.isfinite(each.lower) else None,
+            upper=each.upper if math.isfinite(each.upper) else None,
+        )
+        for level, each in found
     )
 
 

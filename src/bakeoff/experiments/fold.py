@@ -22,6 +22,7 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 def fold(conn: outcomes.Conn, task: Task, experiment_id: str, spec: ExperimentSpec, *, afresh: bool = False) -> None:
     """Brings what is derived of a test up to its log. `afresh`: from scratch, with the same result."""
+    outcomes.lock(conn, experiment_id)
     known = outcomes.fold(conn, experiment_id)
     seen = events.received(conn, experiment_id, before=known.received_until if known else _NEVER)
     since = known.received_until if known else None

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from psycopg import Connection
 
 from bakeoff.experiments.cohort import Cohort, Series
-from bakeoff.experiments.model import ExperimentSpec
+from bakeoff.experiments.model import ARMS, Arm, ExperimentSpec
 from bakeoff.experiments.needs import NeedOutcome
+from bakeoff.stats.quantile_difference import Rows
 from bakeoff.task import Metric
 
 queries = aiosql.from_path(Path(__file__).with_name("outcomes.sql"), "psycopg")
@@ -38,6 +39,11 @@ class Baseline:
     unit_id: str
     sums: Sequence[float]
     needs: Sequence[int]
+
+
+def lock(conn: Conn, experiment_id: str) -> None:
+    """One fold of an experiment at a time; another one waits for the end of this transaction."""
+    queries.lock(conn, experiment_id=experiment_id)
 
 
 def fold(conn: Conn, experiment_id: str) -> Fold | None:
@@ -104,6 +110,24 @@ def _copy(conn: Conn, table: str, rows: BinaryIO) -> None:
 # ---- per unit, as vectors -----------------------------------------------------------------------------------------
 
 
+def need_values(
+    conn: Conn, experiment_id: str, spec: ExperimentSpec, metrics: Sequence[Metric], name: str, *, now: datetime
+) -> dict[Arm, Rows]:
+    """Every matured value of the metric `name`, per arm; of units that met one arm only."""
+    place, hours = next((n, metric.matures_hours) for n, metric in enumerate(metrics, 1) if metric.name == name)
+    columns = {
+        "treated": ("int2", "is_treated::int"),
+        "stray": ("int2", "(bool_or(in_two_arms) over (partition by unit_id))::int"),
+        "unit": ("int4", "dense_rank() over (order by unit_id)"),
+        "value": ("float8", f"measured[{place}]"),
+    }
+    window = {"experiment_id": experiment_id, "now": now, "horizon": spec.horizon}
+    found = _read(conn, columns, f"where measured[{place}] is not null and {_closed(now, hours)}", window)
+    inside = found["stray"] == 0
+    arms = {arm: inside & (found["treated"] == (arm == "treated")) for arm in ARMS}
+    return {arm: Rows(values=found["value"][has], units=found["unit"][has]) for arm, has in arms.items()}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
     """Where the series `name` comes from."""
@@ -127,9 +151,8 @@ def cohort(
 ) -> Cohort:
     """What exposed units came to by `now`. `metrics`: those that the fold was made with, in its order."""
     sources = list(_sources(spec, metrics))
-    n = queries.count_exposures(conn, experiment_id=experiment_id, now=now)
     window = {"experiment_id": experiment_id, "now": now, "horizon": spec.horizon}
-    found = _read(conn, dict(_columns(sources, now, phase_began)), n, window)
+    found = _read(conn, dict(_columns(sources, now, phase_began)), "group by unit_id order by unit_id", window)
     left_out = queries.left_out(conn, experiment_id=experiment_id, now=now)
     return Cohort(
         treated=found["treated"].astype(bool),
@@ -193,24 +216,21 @@ _BLOCK = 16_384
 
 
 def _read(
-    conn: Conn, columns: Mapping[str, tuple[str, str]], n: int, window: Mapping[str, Any]
+    conn: Conn, columns: Mapping[str, tuple[str, str]], how: str, window: Mapping[str, Any]
 ) -> dict[str, npt.NDArray[Any]]:
-    """One vector (n,) per column. Every column has a fixed width and no nulls, so that rows of the binary COPY can be
+    """One vector per column. Every column has a fixed width and no nulls, so that rows of the binary COPY can be
     read as they are."""
-    aggregates = ", ".join(f"({query})::{kind}" for kind, query in columns.values())
-    needs = queries.unit_needs.sql.rstrip(";")
-    query = f"copy (select {aggregates} from ({needs}) u group by unit_id order by unit_id) to stdout (format binary)"
+    wanted = ", ".join(f"({query})::{kind}" for kind, query in columns.values())
+    query = f"copy (select {wanted} from ({queries.unit_needs.sql.rstrip(';')}) u {how}) to stdout (format binary)"
     kinds = [_BIG_ENDIAN[kind] for kind, _ in columns.values()]
     fields = [part for i, kind in enumerate(kinds) for part in ((f"length {i}", ">i4"), (f"value {i}", kind))]
     row = np.dtype([("fields", ">i2"), *fields])
-    found = {name: np.empty(n, kind.replace(">", "=")) for name, kind in zip(columns, kinds, strict=True)}
-    done = 0
+    parts: list[list[npt.NDArray[Any]]] = [[np.empty(0, kind[1:])] for kind in kinds]
     for block in _blocks(conn, query, window, row.itemsize):
         rows = np.frombuffer(block, dtype=row)
-        for i, vector in enumerate(found.values()):
-            vector[done : done + len(rows)] = rows[f"value {i}"]
-        done += len(rows)
-    return {name: vector[:done] for name, vector in found.items()}
+        for i, kind in enumerate(kinds):
+            parts[i].append(rows[f"value {i}"].astype(kind[1:]))
+    return {name: np.concatenate(found) for name, found in zip(columns, parts, strict=True)}
 
 
 def _blocks(conn: Conn, query: str, window: Mapping[str, Any], width: int) -> Iterator[bytes]:

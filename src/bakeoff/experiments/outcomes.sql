@@ -1,3 +1,6 @@
+-- name: lock(experiment_id)^
+select pg_advisory_xact_lock(hashtextextended(:experiment_id, 0));
+
 -- name: fold(experiment_id)^
 select * from outcome_folds where experiment_id = :experiment_id;
 
@@ -32,11 +35,6 @@ select (select count(*) from exposures e
        (select count(distinct n.unit_id) from need_outcomes n
         where n.experiment_id = :experiment_id and n.began_at <= :now and not exists (
             select from exposures e where e.experiment_id = n.experiment_id and e.unit_id = n.unit_id)) as unexposed;
-
--- name: count_exposures(experiment_id, now)$
-select count(*) from exposures e
-where e.experiment_id = :experiment_id and e.occurred_at <= :now and not e.forced and not exists (
-    select from forced_variants f where f.experiment_id = e.experiment_id and f.unit_id = e.unit_id);
 
 -- name: unit_needs(experiment_id, now, horizon)
 -- Each exposed unit with its needs, in the order in which they are added up: another order is another last digit.

@@ -91,3 +91,9 @@ on conflict (snapshot_id) do nothing;
 
 -- name: snapshots(experiment_id)
 select * from monitor_snapshots where experiment_id = :experiment_id order by taken_at;
+
+-- name: snapshot_at(experiment_id, taken_at)^
+select * from monitor_snapshots where experiment_id = :experiment_id and taken_at = :taken_at;
+
+-- name: last_snapshot(experiment_id)^
+select * from monitor_snapshots where experiment_id = :experiment_id order by taken_at desc limit 1;

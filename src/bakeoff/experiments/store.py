@@ -284,11 +284,18 @@ def insert_snapshot(
         analysis=Jsonb({"analysis": analysis.to_json(), "advice": advice.to_json()}),
         taken_at=now,
     )
-    return next(s for s in snapshots(conn, experiment_id) if s.taken_at == now)
+    return _snapshot(queries.snapshot_at(conn, experiment_id=experiment_id, taken_at=now))
 
 
 def snapshot_at(conn: Conn, experiment_id: str, moment: datetime) -> Snapshot | None:
-    return next((s for s in snapshots(conn, experiment_id) if s.taken_at == moment), None)
+    row = queries.snapshot_at(conn, experiment_id=experiment_id, taken_at=moment)
+    return None if row is None else _snapshot(row)
+
+
+def last_snapshot(conn: Conn, experiment_id: str) -> Snapshot | None:
+    """None where nobody looked yet."""
+    row = queries.last_snapshot(conn, experiment_id=experiment_id)
+    return None if row is None else _snapshot(row)
 
 
 def snapshots(conn: Conn, experiment_id: str) -> list[Snapshot]:

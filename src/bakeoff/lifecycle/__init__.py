@@ -7,21 +7,22 @@ The command line, the demo and later the HTTP API and the orchestrator call thes
 them. Each may be run again: what is there already, known by content, is returned and not made anew."""
 
 from bakeoff.lifecycle.deps import Deps, Progress
+from bakeoff.lifecycle.experiment import (
+    act_on,
+    create_experiment,
+    force_variant,
+    look,
+    monitor,
+    plan_experiment,
+    ramp,
+    start_experiment,
+    stop_experiment,
+    waive,
+)
 from bakeoff.lifecycle.judge import approve, gate
 from bakeoff.lifecycle.learn import build_dataset, check_skew, create_policy, register, train
 from bakeoff.lifecycle.log import decide, import_events, log_outcome
-from bakeoff.lifecycle.online import (
-    act_on,
-    adopt,
-    look,
-    monitor,
-    name_last_resort,
-    plan,
-    plan_back,
-    promote,
-    start_experiment,
-    stop_experiment,
-)
+from bakeoff.lifecycle.promote import adopt, name_last_resort, plan, plan_back, promote
 from bakeoff.lifecycle.replay import replay
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "approve",
     "build_dataset",
     "check_skew",
+    "create_experiment",
     "create_policy",
     "decide",
+    "force_variant",
     "gate",
     "import_events",
     "log_outcome",
@@ -42,10 +45,13 @@ __all__ = [
     "name_last_resort",
     "plan",
     "plan_back",
+    "plan_experiment",
     "promote",
+    "ramp",
     "register",
     "replay",
     "start_experiment",
     "stop_experiment",
     "train",
+    "waive",
 ]

@@ -16,7 +16,7 @@ from bakeoff.adapters.postgres import Connection
 from bakeoff.events import store as events
 from bakeoff.experiments import fold as folding
 from bakeoff.experiments import needs, outcomes
-from bakeoff.experiments.analyze import analyze
+from bakeoff.experiments.analyze import analyze, quantiles
 from bakeoff.experiments.fold import fold
 from bakeoff.experiments.model import Budget, ExperimentSpec, Guardrail
 from bakeoff.task import Episode, Metric, Role
@@ -220,6 +220,21 @@ def test_a_value_that_is_missing_counts_as_due_and_as_nothing_else(log: Log) -> 
     log.fold()
     series = log.cohort(60).series["latency_s"]
     assert (series.sums.tolist(), series.needs.tolist(), series.due.tolist()) == ([0.0], [0], [1])
+
+
+def test_quantiles_are_read_from_the_values_of_matured_needs_of_units_in_one_arm(log: Log) -> None:
+    for n, (unit, arm) in enumerate((("a", "treated"), ("b", "treated"), ("c", "control"), ("d", "treated"))):
+        log.expose(unit, arm, 11)
+        for day in (11, 12):
+            log.decide(unit, arm, day, f"n{day}", payload={"latency_s": None if unit == "b" else n + day / 10})
+    log.decide("d", "control", 12.5, "n12")
+    log.decide("a", "treated", 40, "beyond the horizon")
+    log.fold()
+    found = outcomes.need_values(log.conn, log.shop.test, SPEC, needs.metrics(TASK), "latency_s", now=rows.at(60))
+    assert found["treated"].values.tolist() == [1.1, 1.2] and found["control"].values.tolist() == [3.1, 3.2]
+    assert len(set(found["treated"].units)) == 1
+    (median, high) = quantiles("latency_s", found)
+    assert (median.treated, median.control, high.level, high.lower) == (1.1, 3.1, 0.95, None)
 
 
 def test_who_met_both_arms_is_marked_and_who_has_no_exposure_is_counted(log: Log) -> None:
