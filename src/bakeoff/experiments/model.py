@@ -169,7 +169,7 @@ class Experiment:
     kind: Literal["default", "test"]
     status: Literal["created", "running", "shipped", "rolled_back", "kept", "stopped"]
     name: str | None = None  # as people call it; None where it was made before names were kept
-    spec: ExperimentSpec | None = None  # None for the default experiment
+    spec: ExperimentSpec | None = None  # None for the default experiment, and where it cannot be read
     spec_digest: str = ""
     reason: str | None = None  # why it ended
     started_at: datetime | None = None

@@ -108,6 +108,12 @@ def look(
     """What the events of both arms say of needs that matured by `now`, and what to do about it. Of this only what is
     derived from the log is stored (see `fold`; `afresh`: from scratch)."""
     spec = experiment.spec
+    if spec is None and experiment.kind == "test":
+        raise UsageError(
+            f"the spec of test {experiment.name or experiment.experiment_id} cannot be read: another version of "
+            "bakeoff wrote it",
+            cure="look with that version, or end the test: bakeoff experiment stop --reason ...",
+        )
     if spec is None:
         raise UsageError("a default experiment is not monitored; there is nothing to compare")
     ident, every = experiment.experiment_id, needs.metrics(task)
