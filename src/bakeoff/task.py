@@ -73,6 +73,7 @@ class Metric:
     low: float | None  # smallest possible value, None if unbounded
     high: float | None  # largest possible value, None if unbounded
     meaning: str
+    matures_hours: float = 72.0  # of outcome metrics: after the first decision; what happens later changes nothing
 
 
 class Role(StrEnum):
