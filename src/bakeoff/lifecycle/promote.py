@@ -5,6 +5,7 @@ from datetime import datetime
 from bakeoff.errors import Refused
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.model import Experiment
+from bakeoff.lifecycle.approve import check_approval
 from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies import approve as approvals
 from bakeoff.policies import store as policies
