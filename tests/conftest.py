@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -117,7 +118,7 @@ def deps(dsn: str, mlflow_uri: str, tmp_path: Path, clock: stages.Clock) -> Iter
         home=tmp_path / "home", database_url=dsn, mlflow_tracking_uri=mlflow_uri, dtype="float32", threads=1
     )
     with open_deps(settings, progress=stages.Silent(), clock=clock) as wired:
-        yield wired
+        yield replace(wired, gate_in_force=lambda _: None)  # a test's tasks are not installed and bring no rules
 
 
 @pytest.fixture

@@ -98,6 +98,14 @@ def approval(conn: Connection, target: str, number: int, **other: Any) -> str:
     return ident
 
 
+def rejection(conn: Connection, target: str, report_digest: str, **other: Any) -> None:
+    row: dict[str, Any] = {"rejected_by": "Ada", "reason": "the plans are dull", "rejected_at": at(1)}
+    insert(
+        conn, "rejections", rejection_id=new_id(), policy_version_id=target, report_digest=report_digest,
+        **{**row, **other},
+    )  # fmt: skip
+
+
 def experiment(conn: Connection, kind: str = "test", policy_id: str = POLICY, **other: Any) -> str:
     ident = new_id()
     row: dict[str, Any] = {"spec": {}, "spec_digest": "sha256:s", "status": "created", "created_at": START}

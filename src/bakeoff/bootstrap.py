@@ -9,15 +9,20 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, cast
 
+from bakeoff import plugins
 from bakeoff.adapters import embedded, postgres
+from bakeoff.adapters.engines import EnginesByKind
+from bakeoff.adapters.remote.connection import Endpoint
 from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
+from bakeoff.gates.load import read_gate
+from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines, ModelRef
 from bakeoff.lifecycle import Deps, Progress
-from bakeoff.plugins import migration_folders
 from bakeoff.registry.model import ModelRegistry
-from bakeoff.settings import Settings, find_file
+from bakeoff.settings import Settings, endpoint_key, find_file
+from bakeoff.settings import endpoint as find_endpoint
 from bakeoff.training.run import Base
 from bakeoff.training.tracker import Tracker
 from bakeoff.training.tuning.model import Studies
@@ -38,7 +43,7 @@ def open_deps(
     db = postgres.Database(dsn, settings.schema_name)
     if migrate and settings.database_url is None:
         with db.transaction() as conn:
-            postgres.migrate(conn, settings.schema_name, migration_folders())
+            postgres.migrate(conn, settings.schema_name, plugins.migration_folders())
     late = _Late(settings, server)
     engines = cast(Engines, _Proxy(lambda: late.engines))
     threads = settings.threads or _cores()
@@ -54,6 +59,8 @@ def open_deps(
             bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
+            reports=settings.home.resolve() / "reports",
+            gate_in_force=gate_in_force,
             clock=clock,
             progress=progress,
             threads=threads,
@@ -91,11 +98,33 @@ def tracking_uri(settings: Settings, server: str) -> str:
     return embedded.ensure_database(server, embedded.MLFLOW_DATABASE)
 
 
+def gate_in_force(task_name: str) -> Gate | None:
+    """The rules that a task's versions are judged by now. Raises UsageError where the task is not installed."""
+    file = plugins.load_task(task_name).gate_file
+    return None if file is None else read_gate(file)
+
+
 def dtype(settings: Settings) -> str:
     """'bfloat16' or 'float32': what local models compute in on this machine."""
     from bakeoff.adapters.generation.hardware import pick_dtype
 
     return str(pick_dtype(override=None if settings.dtype == "auto" else settings.dtype))
+
+
+def endpoint(settings: Settings, name: str) -> Endpoint:
+    """The server that policies call `name`, with its key. Raises UsageError where it is not in the settings, or its
+    key is not set."""
+    found = find_endpoint(settings, name)
+    return Endpoint(
+        name=name,
+        base_url=found.base_url,
+        key=endpoint_key(name, found),
+        key_variable=found.key_variable,
+        timeout_s=found.timeout_s,
+        retries=found.retries,
+        requests_per_minute=found.requests_per_minute,
+        max_tokens_field=found.max_tokens_field,
+    )
 
 
 def alias_files(settings: Settings) -> tuple[Path, ...]:
@@ -133,7 +162,10 @@ class _Late:
         return tracking.connect(uri, artifacts)
 
     @cached_property
-    def engines(self) -> Any:
+    def engines(self) -> EnginesByKind:
+        return EnginesByKind({"transformers": self._local_engines, "openai": self._remote_engines})
+
+    def _local_engines(self) -> Engines:
         from bakeoff.adapters.generation.transformers_engine import TransformersEngines
 
         bases = _Bases(self.settings.models, alias_files(self.settings))
@@ -142,6 +174,11 @@ class _Late:
             adapter=self.adapter_folder,
             threads=self.settings.threads or _cores(),
         )
+
+    def _remote_engines(self) -> Engines:
+        from bakeoff.adapters.remote.engine import OpenAIEngines
+
+        return OpenAIEngines(lambda name: endpoint(self.settings, name))
 
     def adapter_folder(self, model: ModelRef) -> Path:
         """Where an adapter lies: a folder as it is, a ``models:/`` URI from the cache or the registry. Whoever
@@ -158,6 +195,8 @@ class _Late:
         return cached / "adapter"
 
     def close(self) -> None:
+        if "engines" in self.__dict__:
+            self.engines.close()
         if "mlflow" in self.__dict__:
             self.mlflow.close()
 

@@ -365,11 +365,12 @@ class Task(Protocol):
 
     def tell(self, request: Request) -> Sequence[tuple[str, str]]:
         """The situation in words for a reader of a report: (label, text) in reading order."""
-        ...
 
     def tell_answer(self, request: Request, answer: Answer) -> Sequence[str]:
         """An answer in words for a reader of a report, a line for each part."""
-        ...
+
+    def kept(self, example: Example) -> Answer:
+        """What people kept, as an answer."""
 
     def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "Task":
         """This task with what its metrics learn from the train split (for instance a frozen edit model), checked on
@@ -406,14 +407,10 @@ class TaskBase:
     metrics: Sequence[Metric] = ()
     outcome_metrics: Sequence[Metric] = (
         Metric(
-            name="accepted",
-            unit="share of needs",
-            direction="higher",
-            low=0.0,
-            high=1.0,
+            name="accepted", unit="share of needs", direction="higher", low=0.0, high=1.0,
             meaning="explicitly accepted within 72 h of the first decision",
         ),
-    )
+    )  # fmt: skip
     event_types: Sequence[EventType] = (
         EventType(name="decided", role=Role.DECISION),
         EventType(name="accepted", role=Role.ACCEPT, payload=Accepted, source="accepted_by"),
@@ -475,6 +472,9 @@ class TaskBase:
 
     def tell_answer(self, request: Request, answer: Answer) -> Sequence[str]:
         return [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in answer.items()]
+
+    def kept(self, example: Example) -> Answer:
+        return example.target
 
     def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> Task:
         return cast(Task, self)

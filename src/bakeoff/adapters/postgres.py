@@ -66,9 +66,7 @@ class Database:
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Refused(
-                f"PostgreSQL refuses this user: {error.diag.message_primary}",
-                cure=f"who owns the database types: grant create, usage on schema {self.schema} to the user of "
-                "BAKEOFF_DATABASE_URL (where the schema is not there yet: grant create on database ...)",
+                f"PostgreSQL refuses this user: {error.diag.message_primary}", cure=_rights(error, self.schema)
             ) from error
         except psycopg.OperationalError as error:
             raise Unreachable(f"PostgreSQL: {error}", cure="is the server still running?") from error
@@ -80,6 +78,19 @@ class Database:
     def close(self) -> None:
         if self._conn is not None:
             self._conn.close()
+
+
+def _rights(error: psycopg.errors.InsufficientPrivilege, schema: str) -> str:
+    """What a user lacks: the right to sign, to write, or to make tables."""
+    message = str(error.diag.message_primary)
+    if any(message.endswith(f"table {name}") for name in ("approvals", "rejections")):
+        return "only the approver signs: set BAKEOFF_DATABASE_URL to a user who is a member of that role"
+    if "for table" in message:
+        return "who owns the tables types: bakeoff db roles --writer NAME --approver NAME (again after db migrate)"
+    return (
+        f"who owns the database types: grant create, usage on schema {schema} to the user of "
+        "BAKEOFF_DATABASE_URL (where the schema is not there yet: grant create on database ...)"
+    )
 
 
 # ---- migrations -------------------------------------------------------------------------------------------------
@@ -116,6 +127,12 @@ def pending(conn: Connection, folders: Mapping[str, Path]) -> list[str]:
     return [
         f"{script.package}/{script.name}" for script in _scripts(folders) if (script.package, script.name) not in done
     ]
+
+
+def task_schemas(conn: Connection, folders: Mapping[str, Path]) -> list[str]:
+    """Schemas that tasks' migrations name themselves, whatever the setting says, where they are there."""
+    named = {own for script in _scripts(folders) for own, _ in script.tables("") if own}
+    return sorted(name for name in named if _has_schema(conn, name))
 
 
 def _scripts(folders: Mapping[str, Path]) -> list[Script]:

@@ -143,6 +143,12 @@ class MlflowTracker:
         with _answering(self._uri):
             return frozenset((each.step, each.timestamp) for each in self._client.get_metric_history(run_id, name))
 
+    def curve(self, run_id: str, name: str) -> Sequence[tuple[int, float]]:
+        with _answering(self._uri):
+            points = self._client.get_metric_history(run_id, name)
+        latest = {point.step: float(point.value) for point in sorted(points, key=lambda point: point.timestamp)}
+        return sorted(latest.items())
+
     def log_artifacts(self, run_id: str, folder: Path, path: str | None = None) -> None:
         with _answering(self._uri):
             self._client.log_artifacts(run_id, str(folder), path)

@@ -168,6 +168,18 @@ def migrations(schema: str, pending: Sequence[str]) -> Check:
     return fine("migrations", f"schema {schema!r} has all of them")
 
 
+def signatures(*, above: bool) -> Check:
+    """Whether this user is bound by the rules about approvals, or stands `above` them."""
+    if not above:
+        return fine("signatures", "this database user is bound by the rules: only the approver writes approvals")
+    return Check(
+        name="signatures",
+        state="note",
+        says="this database user owns the tables or is superuser: the rules about approvals are advisory for it",
+        cure="bakeoff db roles --writer NAME --approver NAME, then work as a member of one of them",
+    )
+
+
 # ---- the log ----------------------------------------------------------------------------------------------------
 
 SHOWN = 3
@@ -216,6 +228,43 @@ def _not_made_yet(place: Path) -> Check:
         return fine("datasets", f"{place} is not there yet; the first dataset makes it")
     says = f"{place} is not there, and {above} is no folder that can be written"
     return Check(name="datasets", state="wrong", says=says, cure="set BAKEOFF_DATASETS_ROOT to a folder of yours")
+
+
+# ---- servers of models ------------------------------------------------------------------------------------------
+
+
+def endpoints(settings: Settings) -> list[Check]:
+    """Whether each server in the settings answers, and with which models."""
+    return [_endpoint(settings, name) for name in sorted(settings.endpoints)]
+
+
+def _endpoint(settings: Settings, name: str) -> Check:
+    from bakeoff import bootstrap
+    from bakeoff.adapters.remote.engine import served_models
+
+    label, url = f"endpoint {name}", settings.endpoints[name].base_url
+    try:
+        models = served_models(bootstrap.endpoint(settings, name))
+    except (Unreachable, TimeoutError) as error:
+        cure = getattr(error, "cure", None) or f"is {url} right, and is it up?"
+        return Check(name=label, state="unreachable", says=str(error).splitlines()[0], cure=cure)
+    except UsageError as error:
+        return Check(name=label, state="wrong", says=str(error).splitlines()[0], cure=error.cure)
+    return fine(label, f"{url} serves {', '.join(models) or 'no model'}")
+
+
+def endpoint_names(versions: Sequence[PolicyVersion], settings: Settings) -> list[Check]:
+    """Policy versions that name a server which is not in the settings here."""
+    return [
+        Check(
+            name=f"endpoint {version.spec.remote.endpoint}",
+            state="wrong" if version.status in ("approved", "production") else "note",
+            says=f"{version.name} ({version.status}) is answered there, and it is not in the settings",
+            cure=f"add [endpoints.{version.spec.remote.endpoint}] with its base_url to bakeoff.toml",
+        )
+        for version in versions
+        if version.spec.remote is not None and version.spec.remote.endpoint not in settings.endpoints
+    ]
 
 
 # ---- the registry -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from bakeoff import bootstrap, lifecycle, plugins, settings
 from bakeoff.adapters import postgres
 from bakeoff.cli.lookup import LATEST, Conn, find_dataset, moment
 from bakeoff.cli.progress import TerminalProgress
+from bakeoff.cli.roles import roles
 from bakeoff.cli.session import answer, as_json, deps, table, task_option
 from bakeoff.datasets import files, report
 from bakeoff.datasets import store as datasets
@@ -28,6 +29,9 @@ def db() -> None:
     \b
     Example: bakeoff db migrate
     """
+
+
+db.add_command(roles)
 
 
 @db.command()

@@ -102,6 +102,7 @@ def model_of(conn: Conn, version: PolicyVersion) -> dict[str, Any]:
         "engine": spec.engine,
         "function": None if spec.function is None else f"{spec.function} (version {spec.function_version})",
         "base": None if model is None else model.base,
+        "remote": None if spec.remote is None else f"{spec.remote.name} on endpoint {spec.remote.endpoint}",
         "model": models_uri(version),
         "mlflow_run_id": version.mlflow_run_id,
         "dataset": lookup.dataset_name(known, version.dataset_digest),
@@ -126,6 +127,8 @@ def of_version(conn: Conn, version: PolicyVersion) -> dict[str, Any]:
         "replay": _replay(conn, version),
         "gate_report": _report(conn, version),
         "approval": _approval(conn, version),
+        "approval_ended": _ended(conn, version),
+        "rejection": _rejection(conn, version),
         "experiments": [_test(conn, test) for test in lookup.tests_of(conn, version)],
         "promotions": [
             {"kind": p["kind"], "at": p["promoted_at"].isoformat(), "by": p["signed_by"], "reason": p["reason"]}
@@ -172,6 +175,27 @@ def _approval(conn: Conn, version: PolicyVersion) -> dict[str, Any] | None:
         "at": found.signed_at.isoformat(),
         "covers_from": None if found.covers_from is None else found.covers_from.isoformat(),
         "until": None if found.expires_at is None else found.expires_at.isoformat(),
+        "report_digest": found.report_digest,
+        "covers": found.covers,
+    }
+
+
+def _ended(conn: Conn, version: PolicyVersion) -> dict[str, Any] | None:
+    """How the last approval that ended did."""
+    found = policies.last_voided(conn, version.policy_version_id)
+    if found is None:
+        return None
+    return {"by": found.signed_by, "at": found.voided_at.isoformat(), "reason": found.reason}
+
+
+def _rejection(conn: Conn, version: PolicyVersion) -> dict[str, Any] | None:
+    found = policies.find_rejection(conn, version.policy_version_id)
+    if found is None:
+        return None
+    return {
+        "by": found.rejected_by,
+        "reason": found.reason,
+        "at": found.rejected_at.isoformat(),
         "report_digest": found.report_digest,
     }
 

@@ -107,16 +107,27 @@ def _latest_tests(conn: lookup.Conn, policy_id: str) -> dict[str, Any]:
 
 
 def _facts(conn: lookup.Conn, version: PolicyVersion, test_status: Any) -> VersionFacts:
-    report = gates.latest(conn, version.policy_version_id)
+    report = _latest_report(conn, version.policy_version_id)
     approval = policies.live_approval(conn, version.policy_version_id)
+    voided = policies.last_voided(conn, version.policy_version_id)
+    was_of_it = approval is None and voided is not None and report is not None and report.created_at <= voided.voided_at
     return VersionFacts(
         version=version,
         verdict=None if report is None else report.report.verdict.value,  # type: ignore[arg-type]  # never SHOWN
         report_digest=None if report is None else report.report.digest,
         approved_by=None if approval is None else f"{approval.signed_by} ({approval.kind})",
         approved_until=None if approval is None else approval.expires_at,
+        void_because=voided.reason if was_of_it and voided is not None else None,
         test_status=test_status,
     )
+
+
+def _latest_report(conn: lookup.Conn, policy_version_id: str) -> gates.StoredReport | None:
+    """None also for one that was changed after it was written: it says nothing, and looking goes on."""
+    try:
+        return gates.latest(conn, policy_version_id)
+    except UsageError:
+        return None
 
 
 def _running(conn: lookup.Conn, policy_id: str, names: dict[str, str]) -> RunningTest | None:
@@ -202,7 +213,7 @@ def _version_row(facts: VersionFacts, standing: Standing) -> dict[str, Any]:
         "engine": facts.version.spec.engine,
         "model": lineage.models_uri(facts.version),
         "gate": facts.verdict,
-        "approved by": facts.approved_by,
+        "approved by": facts.approved_by or (f"void: {facts.void_because}" if facts.void_because else None),
         "test": facts.test_status,
     }
 
@@ -260,7 +271,8 @@ def _is_uuid(text: str) -> bool:
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Check versions, the machine, the database, MLflow, and whether the registry says what our table says.
+    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether the registry says
+    what our table says.
 
     Exit code 0 where nothing is wrong, 4 where something does not answer, 3 for anything else.
 
@@ -270,18 +282,29 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
     found = settings.load()
     results = [*checks.libraries(), checks.fine("settings", str(settings.origin())), *checks.machine()]
     results.append(checks.storage(found.datasets))
+    results += checks.endpoints(found)
     if untouched(found):
         results.append(checks.fine("database", f"none in {found.home} yet; the first command that needs one makes it"))
     else:
         results += checks.database(found)
         if results[-1].state == "fine":
             with deps(found) as wired:
+                results += _signatures(found, wired)
                 results += _logs(wired)
+                results += checks.endpoint_names(_versions(wired), found)
                 results += checks.registry(_registered(wired), wired.models, repair=repair)
     rows = [asdict(check) for check in results]
     answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
     if worst := checks.exit_code(results):
         ctx.exit(worst)
+
+
+def _signatures(found: Settings, wired: Deps) -> list[checks.Check]:
+    """Whether the database keeps signing apart from building; the embedded one never does, and says so."""
+    if found.database_url is None:
+        return []
+    with wired.db.transaction() as conn:
+        return [checks.signatures(above=policies.is_advisory(conn))]
 
 
 def _logs(wired: Deps) -> list[checks.Check]:
@@ -296,6 +319,11 @@ def _logs(wired: Deps) -> list[checks.Check]:
             else:
                 results += checks.log(name, health.examine(conn, task, wired.clock()))
     return results
+
+
+def _versions(wired: Deps) -> list[PolicyVersion]:
+    with wired.db.transaction() as conn:
+        return [each for policy in policies.all_policies(conn) for each in policies.versions(conn, policy.policy_id)]
 
 
 def _registered(wired: Deps) -> Sequence[checks.Registered]:

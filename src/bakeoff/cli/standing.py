@@ -18,6 +18,7 @@ class VersionFacts:
     report_digest: str | None = None
     approved_by: str | None = None
     approved_until: datetime | None = None  # None: not approved, or for good
+    void_because: str | None = None  # why the approval ended that its latest report had
     test_status: TestStatus | None = None  # of the latest test that tried it
 
     @property
@@ -146,14 +147,17 @@ def _judge(standing: Standing, facts: VersionFacts, now: datetime) -> Next:
     status, name = facts.version.status, facts.name
     if status == "registered" and facts.verdict is None:
         return Next(command=f"bakeoff gate {name}", why=f"{name} was not judged yet")
+    if facts.verdict == "PASS" and status in ("registered", "candidate") and facts.void_because is not None:
+        return Next(command=f"bakeoff gate {name}", why=f"the approval of {name} is void: {facts.void_because}")
     if facts.verdict == "PASS" and status in ("registered", "candidate"):
         return Next(
-            command=f'bakeoff approve {name} --report {facts.report_digest} --by "Your Name" --note "..."',
-            why=f"{name} passed its gate; a person reads the report and signs it",
+            command=f'bakeoff approve {name} --report {facts.report_digest} --note "..."',
+            why=f"{name} passed its gate; a person reads bakeoff report {name} --open, and signs it or turns it down: "
+            f'bakeoff reject {name} --report {facts.report_digest} --reason "..."',
         )
     if status == "approved":
         return _try(standing, facts, now)
-    return _learn(standing, f"the gate says {facts.verdict} about {name}")
+    return _learn(standing, f"the gate says {facts.verdict} about {name} (bakeoff report {name} shows why)")
 
 
 def _try(standing: Standing, facts: VersionFacts, now: datetime) -> Next:

@@ -202,6 +202,11 @@ def read(file: pq.ParquetFile, uri: str, splits: frozenset[Split] | None = None)
 
 def rows(table: pa.Table, uri: str) -> Iterator[Row]:
     """Rows of a table with the file's columns. Raises Refused, see `read`."""
+    return (line.row() for line in lines(table, uri))
+
+
+def lines(table: pa.Table, uri: str) -> Iterator[Line]:
+    """`rows`, as the texts that were digested."""
     nested = {name: _encoded(table, name) for name in NESTED}
     plain = [table[part.name].to_pylist() for part in _PLAIN]
     for n, (example_id, unit_id, occurred_at, split, slice_, request_digest) in enumerate(zip(*plain, strict=True)):
@@ -221,7 +226,7 @@ def rows(table: pa.Table, uri: str) -> Iterator[Row]:
             request=request,
             target=nested["target"][n],
             metadata=nested["metadata"][n],
-        ).row()
+        )
 
 
 def texts_of(table: pa.Table, name: str) -> pa.Array:

@@ -1,13 +1,14 @@
 """The loop, one short function per arrow: load -> pure verb -> store. The page to read first.
 
-    events -> build_dataset -> train -> register -> replay -> gate -> approve -> start_experiment
-           -> monitor -> ramp | roll_back | promote -> (events again)
+    events -> build_dataset -> train -> register -> replay -> gate -> write_report -> approve | reject
+           -> start_experiment -> monitor -> ramp | roll_back | promote -> (events again)
 
 The command line, the demo and later the HTTP API and the orchestrator call these functions and nothing below
 them. Each may be run again: what is there already, known by content, is returned and not made anew."""
 
+from bakeoff.lifecycle.approve import approve, check_approval, find_report, reject
 from bakeoff.lifecycle.deps import Deps, Progress
-from bakeoff.lifecycle.judge import approve, gate
+from bakeoff.lifecycle.judge import gate
 from bakeoff.lifecycle.learn import build_dataset, check_skew, create_policy, register, train
 from bakeoff.lifecycle.log import decide, import_events, log_outcome
 from bakeoff.lifecycle.online import (
@@ -23,6 +24,8 @@ from bakeoff.lifecycle.online import (
     stop_experiment,
 )
 from bakeoff.lifecycle.replay import replay, replay_shard
+from bakeoff.lifecycle.reporting import write_report
+from bakeoff.lifecycle.slices import open_slices
 
 __all__ = [
     "Deps",
@@ -31,22 +34,27 @@ __all__ = [
     "adopt",
     "approve",
     "build_dataset",
+    "check_approval",
     "check_skew",
     "create_policy",
     "decide",
+    "find_report",
     "gate",
     "import_events",
     "log_outcome",
     "look",
     "monitor",
     "name_last_resort",
+    "open_slices",
     "plan",
     "plan_back",
     "promote",
     "register",
+    "reject",
     "replay",
     "replay_shard",
     "start_experiment",
     "stop_experiment",
     "train",
+    "write_report",
 ]

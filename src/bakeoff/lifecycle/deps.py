@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines
 from bakeoff.registry.model import ModelRegistry
 from bakeoff.replay.workers import Workers
@@ -35,6 +36,8 @@ class Deps:
     bases: Bases  # base models by name
     datasets_root: str
     work: Path  # scratch folder for adapters and bundles
+    reports: Path  # folder for the pages that people read before they sign
+    gate_in_force: Callable[[str], Gate | None]  # the rules of a task, by its name; None where it brings none
     clock: Callable[[], datetime]  # UTC
     progress: Progress
     threads: int  # for a local model

@@ -6,6 +6,7 @@ from bakeoff.errors import Refused, UsageError
 from bakeoff.experiments import run as test_run
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.model import Advice, Analysis, Experiment, ExperimentSpec, Snapshot
+from bakeoff.lifecycle.approve import check_approval
 from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies import approve as approvals
 from bakeoff.policies import store as policies
@@ -59,6 +60,7 @@ def name_last_resort(deps: Deps, version: PolicyVersion) -> None:
 
 def start_experiment(deps: Deps, version: PolicyVersion, spec: ExperimentSpec, *, name: str) -> Experiment:
     """An approved version meets at most 10 % of the units, beside an equal concurrent control."""
+    check_approval(deps, version.policy_version_id)
     with deps.db.transaction() as conn:
         return test_run.open_test(
             conn, version.policy_id, version.policy_version_id, spec, name=name, label=version.name, now=deps.clock()
@@ -125,6 +127,10 @@ def plan_back(deps: Deps, name: str) -> PromotionPlan:
 
 def promote(deps: Deps, plan: PromotionPlan, *, signed_by: str, reason: str) -> None:
     """Carries out a plan: the database in one transaction, then the registry's alias, which follows it."""
+    with deps.db.transaction() as conn:
+        is_done = experiments.incumbent(conn, plan.policy_id) == plan.policy_version_id
+    if plan.kind == "promotion" and not is_done:
+        check_approval(deps, plan.policy_version_id)
     with deps.db.transaction() as conn:
         if experiments.incumbent(conn, plan.policy_id) != plan.policy_version_id:
             promotion.apply_database(conn, plan, signed_by=signed_by, reason=reason, now=deps.clock())

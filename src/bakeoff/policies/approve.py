@@ -1,11 +1,12 @@
 """Who may get traffic: a signature on evidence, or an adoption with a reason."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bakeoff.errors import Refused, UsageError
-from bakeoff.policies.model import NAMESPACE, Approval, PolicyVersion
+from bakeoff.policies.model import NAMESPACE, Approval, PolicyVersion, Rejection
 
 VALID_FOR = timedelta(days=30)
 """How long a signature opens the way to new phases; afterwards the evidence is stale."""
@@ -20,9 +21,12 @@ def approve(
     signed_by: str,
     note: str,
     now: datetime,
+    covers: Mapping[str, str] | None = None,
 ) -> Approval:
-    """A person's signature on one gate report. Raises Refused where the report does not say PASS or judged
-    another spec, UsageError where name or note are missing."""
+    """A person's signature on one gate report; `covers` are the digests of what it judged, see `cover`. Raises
+    Refused where the report does not say PASS, judged another spec, or where the version is past signing;
+    UsageError where name or note are missing."""
+    _check_open(version, "approved")
     if report_verdict != "PASS":
         raise Refused(f"report {report_digest} says {report_verdict}; only PASS can be approved")
     if report_fingerprint != version.fingerprint:
@@ -30,7 +34,41 @@ def approve(
             f"report {report_digest} judged {report_fingerprint}, {version.name} is {version.fingerprint}",
             cure=f"run the gate again: bakeoff gate {version.name}",
         )
-    return _approval(version, "signed", report_digest, signed_by, note, now, now + VALID_FOR)
+    return replace(
+        _approval(version, "signed", report_digest, signed_by, note, now, now + VALID_FOR),
+        covers=None if covers is None else dict(covers),
+    )
+
+
+def reject(version: PolicyVersion, *, report_digest: str, rejected_by: str, reason: str, now: datetime) -> Rejection:
+    """A person turns a version down, whatever its report says. Raises Refused where it is past that, UsageError where
+    name or reason are missing."""
+    _check_open(version, "rejected")
+    if not rejected_by.strip() or not reason.strip():
+        raise UsageError(
+            "a rejection needs a name and a reason", cure='add --by "Your Name" --reason "what is wrong with it"'
+        )
+    return Rejection(
+        rejection_id=str(uuid.uuid5(NAMESPACE, f"{version.policy_version_id}|rejected")),
+        policy_version_id=version.policy_version_id,
+        report_digest=report_digest,
+        rejected_by=rejected_by,
+        reason=reason,
+        rejected_at=now,
+    )
+
+
+_CLOSED = {
+    "production": "serves everyone; bakeoff rollback goes back to an earlier version",
+    "retired": "was in production and was replaced; bakeoff rollback is the way back to it",
+    "rejected": "was rejected; a new version starts afresh",
+}
+"""Status -> why a person's word on a gate report changes nothing any more."""
+
+
+def _check_open(version: PolicyVersion, word: str) -> None:
+    if version.status in _CLOSED:
+        raise Refused(f"{version.name} cannot be {word}: it {_CLOSED[version.status]}")
 
 
 def adopt(

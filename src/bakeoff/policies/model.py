@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from bakeoff.fingerprint import digest, short
 from bakeoff.inference.model import PolicySpec
 
 NAMESPACE = uuid.UUID("0b0c3a2e-5d0e-5a53-8f9b-3f3c1f0e7a10")
@@ -46,9 +47,14 @@ class PolicyVersion:
     @property
     def what(self) -> str | None:
         """What answers, in a few words."""
+        spec, model = self.spec, self.spec.model.base if self.spec.model else None
         if self.is_external:
-            return f"the application itself ({self.spec.function_version})"
-        return self.spec.function or (self.spec.model.base if self.spec.model else None)
+            return f"the application itself ({spec.function_version})"
+        if spec.function is not None:
+            return spec.function
+        if spec.remote is not None:
+            model = f"{spec.remote.name} on {spec.remote.endpoint}"
+        return model if spec.prompt is None else f"{model}, prompt {short(digest(spec.prompt))}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,3 +80,29 @@ class Approval:
     signed_at: datetime
     expires_at: datetime | None
     covers_from: datetime | None = None  # of what was there before bakeoff: it served from this moment on
+    covers: Mapping[str, str] | None = None  # digests of what was judged, by name, see `cover`; None for adoptions
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it opens the way to a new phase, as far as the calendar goes."""
+        return self.expires_at is None or self.expires_at > now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Voided:
+    """How the last approval of a version ended."""
+
+    signed_by: str
+    voided_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """A person turned a version down after one gate report."""
+
+    rejection_id: str
+    policy_version_id: str
+    report_digest: str
+    rejected_by: str
+    reason: str
+    rejected_at: datetime

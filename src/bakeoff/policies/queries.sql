@@ -44,15 +44,33 @@ select * from policy_versions where policy_id = :policy_id order by version;
 -- name: set_status(status, policy_version_id)!
 update policy_versions set status = :status where policy_version_id = :policy_version_id and status <> :status;
 
--- name: insert_approval(approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at, expires_at, covers_from)!
+-- name: insert_approval(approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at, expires_at, covers_from, covers)!
+-- The version becomes 'approved' by it: a trigger, so that who signs needs no other right.
 insert into approvals (approval_id, policy_version_id, kind, report_digest, fingerprint, signed_by, note, signed_at,
-    expires_at, covers_from)
+    expires_at, covers_from, covers)
 values (:approval_id, :policy_version_id, :kind, :report_digest, :fingerprint, :signed_by, :note, :signed_at,
-    :expires_at, :covers_from);
+    :expires_at, :covers_from, :covers);
 
 -- name: live_approval(policy_version_id)^
 select * from approvals where policy_version_id = :policy_version_id and voided_at is null;
 
--- name: void_approval(now, reason, policy_version_id)!
-update approvals set voided_at = :now, void_reason = :reason
-where policy_version_id = :policy_version_id and voided_at is null;
+-- name: void_approval(policy_version_id, now, reason)!
+-- A function of the database: the role that may not write approvals may still end one.
+select void_approval(:policy_version_id, :now, :reason);
+
+-- name: last_voided(policy_version_id)^
+select * from approvals where policy_version_id = :policy_version_id and voided_at is not null
+order by voided_at desc limit 1;
+
+-- name: insert_rejection(rejection_id, policy_version_id, report_digest, rejected_by, reason, rejected_at)!
+-- The version becomes 'rejected' by it, and a living approval void.
+insert into rejections (rejection_id, policy_version_id, report_digest, rejected_by, reason, rejected_at)
+values (:rejection_id, :policy_version_id, :report_digest, :rejected_by, :reason, :rejected_at);
+
+-- name: rejection(policy_version_id)^
+select * from rejections where policy_version_id = :policy_version_id;
+
+-- name: stands_above()^
+-- Whether this user can change the rules themselves.
+select r.rolsuper or pg_has_role(r.oid, c.relowner, 'member') as above
+from pg_roles r, pg_class c where r.rolname = current_user and c.oid = 'approvals'::regclass;

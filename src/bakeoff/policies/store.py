@@ -14,7 +14,15 @@ from pydantic import TypeAdapter
 from bakeoff.datasets.model import Proposer
 from bakeoff.errors import UsageError
 from bakeoff.inference.model import PolicySpec
-from bakeoff.policies.model import Approval, Policy, PolicyVersion, Status, policy_version_id
+from bakeoff.policies.model import (
+    Approval,
+    Policy,
+    PolicyVersion,
+    Rejection,
+    Status,
+    Voided,
+    policy_version_id,
+)
 
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
 Conn = Connection[dict[str, Any]]
@@ -127,7 +135,9 @@ def set_status(conn: Conn, version: PolicyVersion, status: Status) -> None:
 
 
 def insert_approval(conn: Conn, approval: Approval) -> None:
-    queries.insert_approval(conn, **asdict(approval))
+    """The version becomes 'approved' with it."""
+    covers = None if approval.covers is None else Jsonb(dict(approval.covers))
+    queries.insert_approval(conn, **asdict(approval) | {"covers": covers})
 
 
 def live_approval(conn: Conn, policy_version_id: str) -> Approval | None:
@@ -135,13 +145,38 @@ def live_approval(conn: Conn, policy_version_id: str) -> Approval | None:
     row = queries.live_approval(conn, policy_version_id=policy_version_id)
     if row is None:
         return None
-    known = {name: _text(row[name]) for name in Approval.__slots__}
-    return Approval(**known)
+    known = {name: _text(row[name]) for name in Approval.__slots__ if name != "covers"}
+    return Approval(**known, covers=row["covers"])
 
 
 def void_approval(conn: Conn, policy_version_id: str, *, now: datetime, reason: str) -> None:
-    """Ends the live approval, if there is one; running traffic goes on, new phases are refused."""
+    """Ends the live approval, if there is one: an approved version is a candidate again. Running traffic goes on,
+    new phases are refused."""
     queries.void_approval(conn, policy_version_id=policy_version_id, now=now, reason=reason)
+
+
+def last_voided(conn: Conn, policy_version_id: str) -> Voided | None:
+    """How the approval that ended last did; None where none ever did."""
+    row = queries.last_voided(conn, policy_version_id=policy_version_id)
+    if row is None:
+        return None
+    return Voided(signed_by=row["signed_by"], voided_at=row["voided_at"], reason=row["void_reason"])
+
+
+def insert_rejection(conn: Conn, rejection: Rejection) -> None:
+    """The version becomes 'rejected' with it, and a live approval void."""
+    queries.insert_rejection(conn, **asdict(rejection))
+
+
+def find_rejection(conn: Conn, policy_version_id: str) -> Rejection | None:
+    row = queries.rejection(conn, policy_version_id=policy_version_id)
+    return None if row is None else Rejection(**{name: _text(row[name]) for name in Rejection.__slots__})
+
+
+def is_advisory(conn: Conn) -> bool:
+    """Whether the database's rules guard this user against mistakes only: who owns the tables, or is superuser, can
+    change the rules themselves."""
+    return bool(queries.stands_above(conn)["above"])
 
 
 def _text(value: Any) -> Any:

@@ -192,6 +192,11 @@ def kept_answers(
     return {(row["prompt_digest"], row["repeat"]): _COMPLETION.validate_python(row["completion"]) for row in found}
 
 
+def by_digest(conn: Conn, policy_version_id: str, digest: str) -> ReplayReport | None:
+    """The finished replay of a version whose rows have this digest, or None."""
+    return _report(queries.replay_by_digest(conn, policy_version_id=policy_version_id, digest=digest))
+
+
 def _report(row: Mapping[str, Any] | None) -> ReplayReport | None:
     if row is None or row["status"] != "done":
         return None

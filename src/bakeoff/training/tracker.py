@@ -94,6 +94,10 @@ class Tracker(Protocol):
         """(step, at_ms) of every point of one metric; empty for a metric that nobody logged."""
         ...
 
+    def curve(self, run_id: str, name: str) -> Sequence[tuple[int, float]]:
+        """(step, value) of one metric by step, the latest value of each; empty for a metric that nobody logged."""
+        ...
+
     def log_artifacts(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Copies everything in `folder` to the run, below `path`. The same files again change nothing."""
         ...

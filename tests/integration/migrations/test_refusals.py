@@ -90,6 +90,43 @@ def test_an_approval_is_only_voided_and_once(conn: Connection, shop: Shop) -> No
         conn.execute("delete from approvals")
 
 
+# ---- rejections ----
+
+
+def test_a_rejected_version_gets_neither_a_signature_nor_traffic(conn: Connection, shop: Shop) -> None:
+    rows.rejection(conn, shop.second, shop.report)
+    assert conn.execute("select void_reason from approvals where kind = 'signed'").fetchone() == {
+        "void_reason": "rejected: the plans are dull"
+    }
+    with refused(conn, "p/2 was rejected; it gets no approval any more"):
+        rows.approval(conn, shop.second, 2, report_digest=shop.report)
+    with refused(conn, "p/2 has no valid approval"):
+        shop.begin(conn)
+    with refused(conn, "append-only"):
+        conn.execute("delete from rejections")
+
+
+def test_a_rejection_says_who_and_why_and_names_a_report_on_the_version(conn: Connection, shop: Shop) -> None:
+    for missing in ({"rejected_by": ""}, {"reason": ""}):
+        with refused(conn, "violates check", psycopg.errors.CheckViolation):
+            rows.rejection(conn, shop.second, shop.report, **missing)
+    third = rows.version(conn, 3)
+    with refused(conn, "judges another policy version"):
+        rows.rejection(conn, third, shop.report)
+    with refused(conn, "p/3 was rejected by nobody"):
+        _status(conn, third, "rejected")
+
+
+def test_what_serves_or_is_tried_is_not_rejected(conn: Connection, shop: Shop) -> None:
+    conn.execute("update policy_versions set status = 'production' where policy_version_id = %s", (shop.first,))
+    with refused(conn, "p/1 is production, it cannot be rejected"):
+        rows.rejection(conn, shop.first, rows.report(conn, shop.first, 1))
+    shop.begin(conn)
+    conn.execute("update experiments set status = 'running' where experiment_id = %s", (shop.test,))
+    with refused(conn, "p/2 is in a running test; stop it first"):
+        rows.rejection(conn, shop.second, shop.report)
+
+
 # ---- phases ----
 
 
@@ -356,16 +393,18 @@ def test_a_policy_version_is_immutable(conn: Connection, shop: Shop) -> None:
         conn.execute("delete from policy_versions where policy_version_id = %s", (third,))
 
 
+@pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("status", ["production", "retired"])
-def test_a_version_does_not_jump(conn: Connection, shop: Shop, status: str) -> None:
-    with refused(conn, f"p/2 cannot go from registered to {status}"):
-        _status(conn, shop.second, status)
+def test_a_version_does_not_jump(conn: Connection, status: str) -> None:
+    third = rows.version(conn, 3)
+    with refused(conn, f"p/3 cannot go from registered to {status}"):
+        _status(conn, third, status)
 
 
 @pytest.mark.usefixtures("shop")
 def test_a_rejected_version_stays_rejected(conn: Connection) -> None:
     third = rows.version(conn, 3)
-    _status(conn, third, "rejected")
+    rows.rejection(conn, third, rows.report(conn, third, 3))
     for status in ("registered", "candidate", "approved", "production"):
         with refused(conn, f"cannot go from rejected to {status}"):
             _status(conn, third, status)
@@ -508,3 +547,25 @@ def test_the_guards_hold_whatever_the_writers_search_path_is(conn: Connection, s
             "insert into exp.phases values (gen_random_uuid(), %s, 1, %s, %s, 100, null, %s)",
             (shop.test, treated, shop.control, rows.at(1)),
         )
+
+
+def test_a_temporary_table_does_not_stand_for_ours(conn: Connection, shop: Shop) -> None:
+    """PostgreSQL looks there first, unless it is told otherwise."""
+    third = rows.version(conn, 3)
+    treated = rows.variant(conn, shop.test, "treated", third)
+    conn.execute("create temporary table approvals (like exp.approvals); insert into pg_temp.approvals "
+                 "select * from exp.approvals")  # fmt: skip
+    conn.execute("insert into pg_temp.approvals select gen_random_uuid(), %s, 'adopted', null, %s, 'Eve', 'x', %s",
+                 (third, rows.fingerprint(3), rows.START))  # fmt: skip
+    with refused(conn, "p/3 has no valid approval"):
+        rows.phase(conn, shop.test, shop.control, treated, 1)
+
+
+def test_every_function_of_ours_looks_into_temporary_tables_last(conn: Connection) -> None:
+    found = conn.execute(
+        "select p.proname as name, coalesce(array_to_string(p.proconfig, ','), '') as config from pg_proc p "
+        "where p.pronamespace = 'exp'::regnamespace "
+        "and replace(p.prosrc, 'distinct from', '') ~ '\\mfrom\\M|\\mupdate\\M'"
+    ).fetchall()
+    assert len(found) > 10
+    assert [row["name"] for row in found if row["config"] != "search_path=exp, pg_temp"] == []

@@ -11,7 +11,7 @@ from bakeoff.adapters.postgres import Connection, Database
 from bakeoff.errors import UsageError
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
 from bakeoff.policies import store
-from bakeoff.policies.approve import adopt
+from bakeoff.policies.approve import adopt, reject
 
 
 def spec(function: str = "toy:good", **other: object) -> PolicySpec:
@@ -176,6 +176,36 @@ def test_a_voided_approval_is_not_the_live_one(scratch: Connection) -> None:
 
 def test_the_same_status_again_is_nothing(scratch: Connection) -> None:
     version = create(scratch, spec())
-    store.set_status(scratch, version, "rejected")
-    store.set_status(scratch, version, "rejected")
+    store.insert_approval(scratch, adopt(version, signed_by="Ada", reason="it serves", now=rows.START))
+    store.set_status(scratch, version, "approved")
+    store.set_status(scratch, version, "approved")
+    assert store.version_by_id(scratch, version.policy_version_id).status == "approved"
+
+
+def test_an_approved_version_is_a_candidate_again_when_its_approval_ends(scratch: Connection) -> None:
+    version = create(scratch, spec())
+    store.insert_approval(scratch, adopt(version, signed_by="Ada", reason="it serves", now=rows.START))
+    store.void_approval(scratch, version.policy_version_id, now=rows.at(1), reason="the rules changed")
+    assert store.version_by_id(scratch, version.policy_version_id).status == "candidate"
+    voided = store.last_voided(scratch, version.policy_version_id)
+    assert voided is not None
+    assert (voided.signed_by, voided.voided_at, voided.reason) == ("Ada", rows.at(1), "the rules changed")
+
+
+def test_a_rejection_is_kept_with_its_reason_and_ends_the_approval(scratch: Connection) -> None:
+    version = create(scratch, spec())
+    report = rows.report(scratch, version.policy_version_id, 0, fingerprint=version.fingerprint)
+    store.insert_approval(scratch, adopt(version, signed_by="Ada", reason="it serves", now=rows.START))
+    given = reject(version, report_digest=report, rejected_by="Grace", reason="five soups", now=rows.at(1))
+    assert store.find_rejection(scratch, version.policy_version_id) is None
+    store.insert_rejection(scratch, given)
+    assert store.find_rejection(scratch, version.policy_version_id) == given
+    assert store.live_approval(scratch, version.policy_version_id) is None
     assert store.version_by_id(scratch, version.policy_version_id).status == "rejected"
+    voided = store.last_voided(scratch, version.policy_version_id)
+    assert voided is not None
+    assert voided.reason == "rejected: five soups"
+
+
+def test_who_owns_the_tables_stands_above_the_rules(scratch: Connection) -> None:
+    assert store.is_advisory(scratch)

@@ -76,8 +76,13 @@ def standing(*versions: VersionFacts, **others: Any) -> Standing:
         ),
         (
             standing(version(4, "candidate", verdict="PASS", report_digest="sha256:r")),
-            'bakeoff approve toy_policy/4 --report sha256:r --by "Your Name" --note "..."',
+            'bakeoff approve toy_policy/4 --report sha256:r --note "..."',
         ),
+        (
+            standing(version(4, "candidate", verdict="PASS", report_digest="sha256:r", void_because="it changed")),
+            "bakeoff gate toy_policy/4",
+        ),
+        (standing(version(4, "rejected", learnt="sha256:d", verdict="PASS")), "bakeoff dataset build --task toy"),
         (
             standing(version(4, "approved", verdict="PASS", approved_until=NOW + timedelta(days=1))),
             "bakeoff experiment start toy_policy/4 --spec FILE",
@@ -105,6 +110,19 @@ def standing(*versions: VersionFacts, **others: Any) -> Standing:
 )  # fmt: skip
 def test_each_situation_has_its_next_command(where: Standing, command: str) -> None:
     assert next_command(where, NOW).command == command
+
+
+def test_a_passed_version_is_read_before_it_is_signed_or_turned_down() -> None:
+    why = next_command(standing(version(4, "candidate", verdict="PASS", report_digest="sha256:r")), NOW).why
+    assert "bakeoff report toy_policy/4 --open" in why
+    assert "bakeoff reject toy_policy/4 --report sha256:r --reason" in why
+
+
+def test_a_void_approval_and_a_verdict_say_where_to_look() -> None:
+    voided = version(4, "candidate", verdict="PASS", report_digest="sha256:r", void_because="the rules changed")
+    assert next_command(standing(voided), NOW).why == "the approval of toy_policy/4 is void: the rules changed"
+    failed = standing(version(4, learnt="sha256:c", verdict="FAIL"))
+    assert "bakeoff report toy_policy/4 shows why" in next_command(failed, NOW).why
 
 
 # ---- day one: an application that answered before bakeoff came -------------------------------------------------------
