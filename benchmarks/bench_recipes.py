@@ -9,7 +9,8 @@ as `bakeoff train --tuned` takes them from an earlier dataset. Rows of the test 
 all. A DPO that its recipe refuses counts as the SFT adapter that stays, and the report says so.
 
 What is done is kept in --work; the same command goes on there, and more --trials go on with the study. --small takes
-a few minutes and shows only that everything runs. The people are simulated: a gain here is no promise about real ones."""
+a few minutes and shows only that everything runs. The people are simulated: a gain here is no promise about real
+ones."""
 
 import argparse
 import json
