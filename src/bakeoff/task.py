@@ -294,7 +294,9 @@ class Task(Protocol):
         ...
 
     def render(self, request: Request) -> Sequence[Message]:
-        """The prompt, before any chat template."""
+        """The prompt, before any chat template. Instructions go into system messages and come first: models read what
+        is the same for all requests once, and a policy's own prompt (`policy create --prompt`) takes their place. What
+        depends on the request goes into the others."""
         ...
 
     def answer_schema(self, request: Request) -> JsonSchema:
