@@ -11,34 +11,26 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-import planner_town
 from bakeoff.adapters.generation.hardware import pick_dtype, usable_cores
 from bakeoff.adapters.generation.transformers_engine import TransformersEngines
 from bakeoff.adapters.generation.weights import BaseModel, resolve_base
-from bakeoff.datasets.model import Split
-from bakeoff.datasets.split import split_of
+from bakeoff.datasets.model import Row, Split
 from bakeoff.fingerprint import digest
-from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
-from bakeoff.inference.run_policy import run_policy
-from bakeoff.stats.paired import compare_pairs
-from bakeoff.task import Example, PythonAnswer, Request
-from bakeoff.training.model import TrainingRow, TrainSpec
+from bakeoff.task import Example, PythonAnswer
+from bakeoff.training.model import TrainSpec
 from bakeoff.training.recipes import lora_sft
+from bakeoff.training.run import training_rows
 from planner import policies
 from planner.features import features
 from planner.plans import choose, plan
-from planner.task import PlannerTask
+from towns import TASK, Answerer, explored, heading, llm, table
 
-UNITS, WEEKS, TRAIN_ROWS = 300, 3, 200
-TASK = PlannerTask()
-Planner = Callable[[Example], float]
+TRAIN_ROWS = 200
 
 
 def main() -> None:
@@ -57,24 +49,14 @@ def main() -> None:
             scores.setdefault(name, []).extend(values)
         means = ", ".join(f"{name} {np.mean(values):.3f}" for name, values in found.items())
         print(f"town {seed}: {means}; training {seconds:.0f} s", file=sys.stderr, flush=True)
-    print(table(scores, units, asked.seeds, dtype))
+    print(heading(asked.seeds, units, dtype), end="\n\n")
+    print(table(scores, units, {"minus untuned": "untuned SmolLM2", "minus heuristic": "heuristic"}))
 
 
 def town(seed: int, dtype: str, rows: int) -> tuple[dict[str, list[float]], list[str], float]:
     """Alignment per policy and test row, the rows' households, seconds of training."""
-    best: dict[str, PythonAnswer] = {}  # by request: what an oracle would plan that knows the hidden tastes
-
-    def explore(town: planner_town.Town, unit: str, week: int, request: Request) -> PythonAnswer:
-        best[digest(request)] = planner_town.oracle(town, unit, week, request)
-        return policies.explorer(request, seed=1)
-
-    episodes = planner_town.live(UNITS, WEEKS, explore, seed=seed)
-    examples = sorted(
-        (e for e in TASK.examples(episodes) if isinstance(e, Example)),
-        key=lambda example: (example.occurred_at, example.example_id),
-    )
-    parts = {part: [e for e in examples if split_of("planner", e.unit_id) is part] for part in Split}
-    train, test = parts[Split.TRAIN][-TRAIN_ROWS:], parts[Split.TEST][-rows:]
+    found = explored(seed)
+    train, test = found.newest(Split.TRAIN, TRAIN_ROWS), [row.example for row in found.newest(Split.TEST, rows)]
     with tempfile.TemporaryDirectory() as scratch:
         base = resolve_base("smollm2", Path(scratch).parent / "bakeoff-bench-models", offline=True)
         began = time.perf_counter()
@@ -83,47 +65,28 @@ def town(seed: int, dtype: str, rows: int) -> tuple[dict[str, list[float]], list
         engines = TransformersEngines(
             base=lambda _: base.path, adapter=lambda model: Path(str(model.adapter)), threads=usable_cores()
         )
-        sides: dict[str, Callable[[Example], PythonAnswer]] = {
+        sides: dict[str, Answerer] = {
             "random plan": lambda e: policies.explorer(e.request, seed=2),
             "untuned SmolLM2": llm(engines, base, dtype, None, None),
             "heuristic": lambda e: policies.heuristic(e.request, seed=0),
             "tuned SmolLM2": llm(engines, base, dtype, adapter, adapter_digest),
-            "logistic regression": regression(train),
-            "oracle": lambda e: best[digest(e.request)],
+            "logistic regression": regression([row.example for row in train]),
+            "oracle": lambda e: found.best[digest(e.request)],
         }
         scores = {name: [score(example, answer(example)) for example in test] for name, answer in sides.items()}
     return scores, [example.unit_id for example in test], seconds
 
 
-def fine_tune(train: Sequence[Example], base: BaseModel, dtype: str, scratch: Path) -> tuple[str, str]:
+def fine_tune(train: Sequence[Row], base: BaseModel, dtype: str, scratch: Path) -> tuple[str, str]:
     spec = TrainSpec(
         task="planner", dataset_digest="bench", base="smollm2", base_digest=base.digest, prompt_version="1", dtype=dtype
     )  # type: ignore[arg-type]
-    rows = [
-        TrainingRow(messages=TASK.render(e.request), schema=TASK.answer_schema(e.request), labels=labels)
-        for e in train
-        if (labels := TASK.supervise(e))
-    ]
+    rows = training_rows(TASK, train, Split.TRAIN)
     result = lora_sft.train(spec, rows, base_dir=base.path, out_dir=scratch / "adapter", threads=usable_cores())
     return str(result.adapter_dir), result.adapter_digest
 
 
-def llm(
-    engines: TransformersEngines, base: BaseModel, dtype: str, adapter: str | None, adapter_digest: str | None
-) -> Callable[[Example], PythonAnswer]:
-    model = ModelRef(base="smollm2", base_digest=base.digest, adapter=adapter, adapter_digest=adapter_digest)
-    spec = PolicySpec(
-        task="planner", engine="transformers", prompt_version="1", model=model, dtype=dtype,
-        decoding=Decoding(mode="choices"),
-    )  # type: ignore[arg-type]  # fmt: skip
-
-    def answer(example: Example) -> PythonAnswer:
-        return PythonAnswer(answer=run_policy(TASK, spec, example.request, engine=engines.open(spec)).parsed or {})
-
-    return answer
-
-
-def regression(train: Sequence[Example]) -> Callable[[Example], PythonAnswer]:
+def regression(train: Sequence[Example]) -> Answerer:
     """What a data scientist would fit on the same rows: engineered features, no language model."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -150,29 +113,6 @@ def numbers(example: Example, option: dict[str, object]) -> list[float]:
 
 def score(example: Example, answer: PythonAnswer) -> float:
     return float(TASK.score(example, answer.answer)["plan_alignment_score"] or 0.0)
-
-
-def table(scores: dict[str, list[float]], units: Sequence[str], seeds: Sequence[int], dtype: str) -> str:
-    """Markdown: mean with its bounds, and the difference to the untuned model and the heuristic."""
-    lines = [
-        f"Towns {', '.join(map(str, seeds))}; {len(units)} neutral rows of {len(set(units))} unseen households; "
-        f"{dtype}; means with one-sided 95 % bounds, clustered by household.",
-        "",
-        "| policy | agreement | minus untuned | minus heuristic |",
-        "|---|---|---|---|",
-    ]
-    for name, values in scores.items():
-        cells = [interval(values, units)]
-        for other in ("untuned SmolLM2", "heuristic"):
-            differences = [a - b for a, b in zip(values, scores[other], strict=True)]
-            cells.append("" if name == other else interval(differences, units, sign="+"))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def interval(values: Sequence[float], units: Sequence[str], sign: str = "") -> str:
-    found = compare_pairs(values, units, alpha=0.05)
-    return f"{found.estimate:{sign}.3f} [{found.lower:{sign}.3f}, {found.upper:{sign}.3f}]"
 
 
 if __name__ == "__main__":

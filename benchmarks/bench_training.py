@@ -256,7 +256,7 @@ def ours(
         model=model, data_collator=collate, processing_class=encoder.tokenizer, peft_config=lora_config(spec, model),
     )  # fmt: skip
     trainer.add_callback(Clock())
-    fitted = fit(trainer, about(spec, train, 0))
+    fitted = fit(trainer, about(trainer, spec, train, 0))
     parts["logging and checkpoints"] = fitted.bookkeeping
     parts["rest of the loop"] = fitted.seconds - sum(parts.values())
     tokens = sum(len(row.input_ids) for row in train) * spec.epochs

@@ -98,6 +98,7 @@ GATE = Gate(
         NonInferior(metric="right", margin=0.05),
         Absolute(metric="known_drink", column="known_drink", minimum=1.0),
     ),
+    slices_per_gate=4,  # a shop is small, and what tells the two apart is little
 )
 TEST = ExperimentSpec(
     hypothesis="superiority",

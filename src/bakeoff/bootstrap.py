@@ -4,13 +4,16 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, cast
 
 from bakeoff import plugins
 from bakeoff.adapters import embedded, postgres
+from bakeoff.adapters.engines import EnginesByKind
+from bakeoff.adapters.remote.connection import Endpoint
+from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Unreachable, UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.gates.load import read_gate
@@ -18,7 +21,8 @@ from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines, ModelRef
 from bakeoff.lifecycle import Deps, Progress
 from bakeoff.registry.model import ModelRegistry
-from bakeoff.settings import Settings, find_file
+from bakeoff.settings import Settings, endpoint_key, find_file
+from bakeoff.settings import endpoint as find_endpoint
 from bakeoff.training.run import Base
 from bakeoff.training.tracker import Tracker
 from bakeoff.training.tuning.model import Studies
@@ -41,12 +45,17 @@ def open_deps(
         with db.transaction() as conn:
             postgres.migrate(conn, settings.schema_name, plugins.migration_folders())
     late = _Late(settings, server)
+    engines = cast(Engines, _Proxy(lambda: late.engines))
+    threads = settings.threads or _cores()
     try:
         yield Deps(
             db=db,
             tracker=cast(Tracker, _Proxy(lambda: late.mlflow.tracker)),
             models=cast(ModelRegistry, _Proxy(lambda: late.mlflow.registry)),
-            engines=cast(Engines, _Proxy(lambda: late.engines)),
+            engines=engines,
+            workers=ReplayWorkers(
+                engines=engines, threads=threads, elsewhere=partial(single_threaded, settings, server), cores=_cores
+            ),
             bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
@@ -54,12 +63,17 @@ def open_deps(
             gate_in_force=gate_in_force,
             clock=clock,
             progress=progress,
-            threads=settings.threads or _cores(),
+            threads=threads,
             provenance=provenance(),
         )
     finally:
         late.close()
         db.close()
+
+
+def single_threaded(settings: Settings, server: str) -> Engines:
+    """Engines for a process of a replay: whoever calls this in another process needs nothing else of this one."""
+    return cast(Engines, _Late(settings.model_copy(update={"threads": 1}), server).engines)
 
 
 def studies(deps: Deps) -> Studies:
@@ -97,6 +111,22 @@ def dtype(settings: Settings) -> str:
     return str(pick_dtype(override=None if settings.dtype == "auto" else settings.dtype))
 
 
+def endpoint(settings: Settings, name: str) -> Endpoint:
+    """The server that policies call `name`, with its key. Raises UsageError where it is not in the settings, or its
+    key is not set."""
+    found = find_endpoint(settings, name)
+    return Endpoint(
+        name=name,
+        base_url=found.base_url,
+        key=endpoint_key(name, found),
+        key_variable=found.key_variable,
+        timeout_s=found.timeout_s,
+        retries=found.retries,
+        requests_per_minute=found.requests_per_minute,
+        max_tokens_field=found.max_tokens_field,
+    )
+
+
 def alias_files(settings: Settings) -> tuple[Path, ...]:
     """Where people name base models of their own: in the home folder, and beside ``bakeoff.toml``, which wins."""
     beside = find_file()
@@ -132,7 +162,10 @@ class _Late:
         return tracking.connect(uri, artifacts)
 
     @cached_property
-    def engines(self) -> Any:
+    def engines(self) -> EnginesByKind:
+        return EnginesByKind({"transformers": self._local_engines, "openai": self._remote_engines})
+
+    def _local_engines(self) -> Engines:
         from bakeoff.adapters.generation.transformers_engine import TransformersEngines
 
         bases = _Bases(self.settings.models, alias_files(self.settings))
@@ -141,6 +174,11 @@ class _Late:
             adapter=self.adapter_folder,
             threads=self.settings.threads or _cores(),
         )
+
+    def _remote_engines(self) -> Engines:
+        from bakeoff.adapters.remote.engine import OpenAIEngines
+
+        return OpenAIEngines(lambda name: endpoint(self.settings, name))
 
     def adapter_folder(self, model: ModelRef) -> Path:
         """Where an adapter lies: a folder as it is, a ``models:/`` URI from the cache or the registry. Whoever
@@ -157,6 +195,8 @@ class _Late:
         return cached / "adapter"
 
     def close(self) -> None:
+        if "engines" in self.__dict__:
+            self.engines.close()
         if "mlflow" in self.__dict__:
             self.mlflow.close()
 

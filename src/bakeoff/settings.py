@@ -1,19 +1,57 @@
 """The only reader of the environment and of the settings file ``bakeoff.toml``."""
 
+import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bakeoff.errors import UsageError
 
 FILE_NAME = "bakeoff.toml"
 _PLACES = ("home", "model_cache", "datasets_root")  # paths, which a file means relative to itself
+
+
+class ModelPrice(BaseModel):
+    """What a served model costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0, description="per million prompt tokens")
+    completion: float = Field(ge=0, description="per million completion tokens")
+    currency: str = "EUR"
+
+
+class EndpointSettings(BaseModel):
+    """An OpenAI-compatible server: the table ``[endpoints.NAME]``. Policies know it by its name only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str = Field(description="for instance http://localhost:8000/v1")
+    key_variable: str | None = Field(default=None, description="environment variable with the API key; unset: no key")
+    timeout_s: float = Field(default=120.0, gt=0, description="seconds for one answer, its retries included")
+    retries: int = Field(default=3, ge=0, le=20, description="of one request that failed for a reason that may pass")
+    requests_per_minute: float | None = Field(default=None, gt=0, description="of one process; unset: no limit")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="how the server calls the limit of an answer's length"
+    )
+    prices: Mapping[str, ModelPrice] = Field(default={}, description="by model, for policies that are made from now on")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^@\s]+", value):
+            raise ValueError("expected for instance http://localhost:8000/v1, and no login in it")
+        return value
+
+
+EndpointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Settings(BaseModel):
@@ -36,6 +74,14 @@ class Settings(BaseModel):
     model_cache: Path | None = Field(default=None, description="converted base models; unset: {home}/models")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="numerics of local models")
     threads: int | None = Field(default=None, ge=1, description="threads of a local model; unset: all cores")
+    endpoints: Mapping[EndpointName, EndpointSettings] = Field(
+        default={}, description="OpenAI-compatible servers by name; in the environment as JSON"
+    )
+
+    @field_validator("endpoints", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
 
     @property
     def datasets(self) -> str:
@@ -114,6 +160,31 @@ def tracking_login(environ: Mapping[str, str] | None = None) -> str | None:
     return f"{user}:{password}" if user and password else None
 
 
+def endpoint(settings: Settings, name: str) -> EndpointSettings:
+    """The server called `name`. Raises UsageError with the lines that would make it known."""
+    if name not in settings.endpoints:
+        known = ", ".join(sorted(settings.endpoints)) or "none yet"
+        raise UsageError(
+            f"no endpoint {name!r} in the settings; known: {known}",
+            cure=f'add to {FILE_NAME}:\n    [endpoints.{name}]\n    base_url = "http://localhost:8000/v1"\n'
+            '    key_variable = "MY_KEY"    # only where the server asks for a key',
+        )
+    return settings.endpoints[name]
+
+
+def endpoint_key(name: str, found: EndpointSettings, environ: Mapping[str, str] | None = None) -> str | None:
+    """The API key of an endpoint; None where it needs none. Raises UsageError that names the variable."""
+    environ = os.environ if environ is None else environ
+    if found.key_variable is None:
+        return None
+    if not environ.get(found.key_variable):
+        raise UsageError(
+            f"endpoint {name!r} takes its key from the variable {found.key_variable}, which is not set",
+            cure=f"export {found.key_variable}=...",
+        )
+    return environ[found.key_variable]
+
+
 def find_file(folder: Path | None = None) -> Path | None:
     """The nearest ``bakeoff.toml`` in `folder` or above it."""
     start = (folder or Path.cwd()).resolve()
@@ -173,7 +244,11 @@ def _set_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _source(key: str, environ: Mapping[str, str], file: Path | None) -> str:
-    return variable(key) if environ.get(variable(key)) or file is None else f"{key} in {file}"
+    """'schema' or 'endpoints.local.retries', and where it was said."""
+    top, _, within = key.partition(".")
+    if environ.get(variable(top)) or file is None:
+        return variable(top) + (f" ({within})" if within else "")
+    return f"{key} in {file}"
 
 
 def _settings(values: Mapping[str, Any], source: Callable[[str], str]) -> Settings:
@@ -181,4 +256,10 @@ def _settings(values: Mapping[str, Any], source: Callable[[str], str]) -> Settin
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{source(str(first['loc'][0]))} is {first['input']!r}: {first['msg']}") from error
+        where = source(".".join(str(part) for part in first["loc"]))
+        if first["type"] == "missing":
+            raise UsageError(f"{where} is missing") from error
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"{where} is a setting that nobody knows") from error
+        given = re.sub(r"//[^/@]*@", "//...@", repr(first["input"]))  # a login stays out of logs
+        raise UsageError(f"{where} is {given}: {first['msg'].removeprefix('Value error, ')}") from error

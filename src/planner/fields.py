@@ -66,7 +66,8 @@ _REQUEST = {
     "options[].disliked[]": Field(meaning="a disliked item", unit="name in the ingredient lexicon"),
     "options[].flags": Field(meaning="the diet and allergen flags that this household needs"),
     "options[].flags.*": Field(
-        meaning="whether the dish carries this flag; unknown never counts as safe", unit="yes, no, unknown"
+        meaning="whether the dish carries this flag; unknown never counts as safe, nor does a missing one",
+        unit="yes, no, unknown",
     ),
 }
 

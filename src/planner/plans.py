@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakeoff.task import Answer, Request
+from planner.safety import safe_options
 
 Bools = NDArray[np.bool_]
 
@@ -30,24 +31,37 @@ class FeasibleSets:
 
 
 def feasible_sets(request: Request) -> FeasibleSets:
-    """Safe for every eater, within the hard minutes, all anchors in. At least one set: the empty one."""
+    """Safe for every eater, within the hard minutes, with all anchors that can be had. At least one set: the empty
+    one. An anchor that is unsafe or too long for every evening gives way; of several that cannot be had together,
+    the longest."""
     options = request["options"]
-    usable = [index for index, option in enumerate(options) if unsafe_flag(option) is None]
-    usable.sort(key=lambda index: options[index]["minutes"])
-    minutes = np.array([options[index]["minutes"] for index in usable], dtype=float)
-    anchors = [usable.index(i) for i, o in enumerate(options) if o["id"] in request["anchors"] and i in usable]
-    for size in range(min(len(request["slots"]), len(usable)), 0, -1):
-        fitting = _fitting(minutes, hard_ceilings(request)[-size:], anchors)
-        if len(fitting):
-            members = np.zeros((len(fitting), len(options)), dtype=bool)
-            members[:, usable] = fitting
-            return FeasibleSets(members=members, size=size)
-    return FeasibleSets(members=np.zeros((1, len(options)), dtype=bool), size=0)
+    usable = sorted(safe_options(request), key=lambda index: options[index]["minutes"])
+    minutes, ceilings = [options[index]["minutes"] for index in usable], hard_ceilings(request)
+    size = most_fitting(minutes, ceilings)
+    if not size:
+        return FeasibleSets(members=np.zeros((1, len(options)), dtype=bool), size=0)
+    anchors = [place for place, index in enumerate(usable) if options[index]["id"] in request["anchors"]]
+    anchors = anchors[: most_fitting([minutes[place] for place in anchors], ceilings)]
+    fitting = _fitting(np.array(minutes, dtype=float), ceilings[-size:], anchors)
+    members = np.zeros((len(fitting), len(options)), dtype=bool)
+    members[:, usable] = fitting
+    return FeasibleSets(members=members, size=size)
 
 
-def unsafe_flag(option: Mapping[str, Any]) -> str | None:
-    """The first flag that this household needs and the option cannot show; unknown is a breach."""
-    return next((flag for flag, value in sorted(option["flags"].items()) if value != "yes"), None)
+def most_fitting(minutes: Sequence[float], ceilings: Sequence[float]) -> int:
+    """How many dishes can be cooked at most, one an evening. Both ascending: the shortest dishes and the roomiest
+    evenings decide it. Where some dishes fit, a largest set with all of them exists (they are a transversal
+    matroid's independent sets; Edmonds and Fulkerson 1965)."""
+    for size in range(min(len(minutes), len(ceilings)), 0, -1):
+        if all(m <= c for m, c in zip(minutes[:size], ceilings[-size:], strict=True)):
+            return size
+    return 0
+
+
+def most_dinners(request: Request) -> int:
+    """How many of the dinners any plan can fill."""
+    minutes = sorted(request["options"][index]["minutes"] for index in safe_options(request))
+    return most_fitting(minutes, hard_ceilings(request))
 
 
 def hard_ceilings(request: Request) -> list[float]:
@@ -76,7 +90,7 @@ def plan(request: Request, recipe_ids: Sequence[str]) -> Answer:
     by_id = {option["id"]: option for option in request["options"]}
     days = assign(request["slots"], [by_id[recipe_id] for recipe_id in recipe_ids])
     entries = [
-        {"day": slot["day"], "recipe_id": days[slot["day"]], "servings": slot["eaters"]}
+        {"day": slot["day"], "recipe_id": days[slot["day"]], "servings": max(1, slot["eaters"])}
         for slot in request["slots"]
         if slot["day"] in days
     ]

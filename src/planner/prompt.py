@@ -8,12 +8,13 @@ are scored in one pass.
 
 import json
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bakeoff.task import Answer, Completion, JsonSchema, Message, ParseError, Request
 from planner.features import Features, features, heuristic_order
 from planner.plans import choose, plan
+from planner.titles import clean
 
 NO, YES = '"no"', '"yes"'
 
@@ -53,13 +54,17 @@ def parse(request: Request, completion: Completion) -> Answer:
 
 
 def property_names(request: Request) -> dict[str, str]:
-    """Property name -> recipe id, in the order of the options."""
+    """Property name -> recipe id, in the order of the options. Unique: a second option of the same title and features
+    gets a number. The only colon is the one before the features, whatever a title says."""
     ranks = {index: rank for rank, index in enumerate(heuristic_order(request))}
     thirds = max(len(ranks), 1) / 3
-    return {
-        f"{option['title']}: {' '.join(words(features(request, option), int(ranks[index] / thirds)))}": option["id"]
-        for index, option in enumerate(request["options"])
-    }
+    names: dict[str, str] = {}
+    for index, option in enumerate(request["options"]):
+        known = " ".join(words(features(request, option), int(ranks[index] / thirds)))
+        title = clean(option["title"].replace(":", " "))
+        ways = (f"{title}{number}: {known}" for number in ("", *(f" {n}" for n in range(2, len(ranks) + 1))))
+        names[next(way for way in ways if way not in names)] = option["id"]
+    return names
 
 
 def words(known: Features, third: int) -> tuple[str, ...]:
@@ -86,14 +91,18 @@ def _taste(known: Features) -> str:
 
 def _situation(request: Request) -> str:
     household = request["household"]
-    likes = ", ".join([*household["liked_cuisines"], *household["liked_proteins"]]) or "anything"
-    at_risk = ", ".join(item["item"] for item in request["pantry"] if item["use_first"]) or "nothing"
-    dislikes = ", ".join(household["dislikes"]) or "nothing"
+    likes = _listed([*household["liked_cuisines"], *household["liked_proteins"]]) or "anything"
+    at_risk = _listed(item["item"] for item in request["pantry"] if item["use_first"]) or "nothing"
+    dislikes = _listed(household["dislikes"]) or "nothing"
     days = " ".join(f"{slot['day']} {slot['max_minutes']}" for slot in request["slots"])
     return (
         f"{household['size']} eaters, {request['workflow_type']}, {request['mode']}, {household['budget']} budget. "
         f"Likes {likes}. Dislikes {dislikes}. Use up {at_risk}. Minutes {days}."
     )
+
+
+def _listed(words_: Iterable[str]) -> str:
+    return ", ".join(clean(word) for word in words_)
 
 
 def _read(text: str) -> Mapping[str, Any]:

@@ -80,14 +80,16 @@ def load_recipes() -> Catalog:
     dinners = [raw for raw in raws if "dinner" in raw["meal_slots"] and _minutes(raw) <= LONGEST_MINUTES]
     taken: set[str] = set()
     recipes = {str(raw["recipe_id"]): _recipe(raw, foods, taken) for raw in dinners}
-    return Catalog(recipes=MappingProxyType(recipes), foods=MappingProxyType(foods), free_flags=_free_flags())
+    return Catalog(recipes=MappingProxyType(recipes), foods=MappingProxyType(foods), free_flags=free_flags())
 
 
 def _read(name: str) -> Any:
     return json.loads((DATA / name).read_text(encoding="utf-8"))
 
 
-def _free_flags() -> Mapping[str, str]:
+@cache
+def free_flags() -> Mapping[str, str]:
+    """Allergen key (of the 14 in the EU's list) -> flag that says a recipe is free from it."""
     allergens = _read("allergens_eu14.json")["allergens"]
     return MappingProxyType({str(a["key"]): str(a["free_flag"]) for a in allergens})
 

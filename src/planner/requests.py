@@ -15,7 +15,7 @@ policies and the metrics need no table and no catalogue. Shape (all keys always 
     options        [{id, title, cuisine, main_protein, minutes, cost, rating, uses, disliked, flags}]
 
 ``uses`` names the use-first pantry items that the option needs, ``disliked`` the disliked items in it,
-``flags`` the diet and allergen flags that this household needs (unknown never counts as safe).
+``flags`` the diet and allergen flags that this household needs (unknown never counts as safe, nor does a missing one).
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -7,6 +7,7 @@ from typing import Any
 from bakeoff.errors import UsageError
 from bakeoff.task import (
     Answer,
+    Calibration,
     Completion,
     Episode,
     Example,
@@ -17,13 +18,16 @@ from bakeoff.task import (
     Preference,
     Request,
     RequestKey,
+    StressCase,
     TaskBase,
     Violation,
 )
-from planner import episodes, prompt, rebuild, rules, scores
-from planner.edit_model import Calibration, EditModel, calibration, fit, predicted_edits
+from planner import episodes, prompt, rebuild, rules, scores, segments, stress, tell
+from planner.edit_model import EditCalibration, EditModel, calibration, fit, predicted_edits
 from planner.event_types import EVENT_TYPES
 from planner.fields import FIELDS
+
+_OF_PLANS = "share of plans"
 
 
 def _share(name: str, meaning: str, *, unit: str = "share") -> Metric:
@@ -49,8 +53,9 @@ class PlannerTask(TaskBase):
         _share("plan_alignment_score", "accepted meals that the plan has, over the larger plan's size"),
         _share("meal_diversity_score", "closeness to the variety of what the household kept"),
         _share("leftovers_utility_score", "use-first pantry items cooked in time"),
-        _share("constraint_respect_score", "1 without any hard breach, else 0", unit="share of plans"),
-        _share("fill_rate", "dinners to fill that have a dish"),
+        _share("constraint_respect_score", "1 without any hard breach, else 0; unknown is a breach", unit=_OF_PLANS),
+        _share("constraint_respect_lenient_score", "the same where unknown is no breach; only shown", unit=_OF_PLANS),
+        _share("fill_rate", "dinners that have a dish, out of those that could have one"),
         _edits("predicted_edits", "expected number of shown meals that the household would change"),
     )
     outcome_metrics = (
@@ -61,7 +66,7 @@ class PlannerTask(TaskBase):
     event_types = EVENT_TYPES
     fields = FIELDS
 
-    def __init__(self, edit_model: EditModel | None = None, calibration: Calibration | None = None) -> None:
+    def __init__(self, edit_model: EditModel | None = None, calibration: EditCalibration | None = None) -> None:
         self.edit_model = edit_model
         self.calibration = calibration
 
@@ -139,7 +144,9 @@ class PlannerTask(TaskBase):
                 cure="build the dataset again: bakeoff dataset build fits the model anew",
             )
         model, checked = EditModel.from_json(frozen["edit_model"]), frozen.get("calibration")
-        return PlannerTask(edit_model=model, calibration=None if checked is None else Calibration.from_json(checked))
+        return PlannerTask(
+            edit_model=model, calibration=None if checked is None else EditCalibration.from_json(checked)
+        )
 
     def kept(self, example: Example) -> Answer:
         accepted_plan: Answer = example.target["accepted_plan"]
@@ -154,10 +161,38 @@ class PlannerTask(TaskBase):
             "plan_alignment_score": scores.alignment(dishes, accepted),
             "meal_diversity_score": scores.diversity(request, dishes, accepted),
             "leftovers_utility_score": scores.leftovers_utility(request, answer),
-            "constraint_respect_score": 0.0 if rules.violations(request, answer) else 1.0,
+            "constraint_respect_score": scores.constraint_respect(request, answer),
+            "constraint_respect_lenient_score": scores.constraint_respect(request, answer, lenient=True),
             "fill_rate": scores.fill_rate(request, answer),
             "predicted_edits": None if model is None else predicted_edits(model, request, answer),
         }
+
+    def calibrations(self) -> Sequence[Calibration]:
+        """Of predicted edits: on plans that people were shown and answered, of households that the edit model was not
+        fitted on. What was shown and not answered is not in it."""
+        checked = self.calibration
+        if checked is None:
+            return ()
+        bias = Calibration(
+            metric="predicted_edits",
+            bias=checked.bias,
+            bias_se=checked.bias_se,
+            rows=checked.plans,
+            units=checked.units,
+        )
+        return (bias,)
+
+    def segments(self, example: Example) -> Mapping[str, str]:
+        return segments.segments(example.request)
+
+    def stress(self, requests: Sequence[Request]) -> Iterator[StressCase]:
+        return stress.cases(requests)
+
+    def tell(self, request: Request) -> Sequence[tuple[str, str]]:
+        return tell.situation(request)
+
+    def tell_answer(self, request: Request, answer: Answer) -> Sequence[str]:
+        return tell.menu(request, answer)
 
     def outcome(self, episode: Episode) -> Mapping[str, float | None]:
         return episodes.outcome(episode)

@@ -21,6 +21,7 @@ from bakeoff.lifecycle import Deps
 GATE = """
 name = "toy"
 minimum_effective_units = 5
+slices_per_gate = 4
 [metrics.right]
 kind = "non_inferior"
 margin = 0.3
@@ -212,7 +213,7 @@ def test_wrong_words_end_with_2_and_say_what_to_type(bakeoff: Any) -> None:
     assert "bakeoff dataset build" in bakeoff("replay", "toy_policy/1", code=2).err
     assert "holds no event" in bakeoff("dataset", "build", "--task", "toy", code=2).err
     assert "cannot be loaded" in bakeoff("policy", "create", "--task", "toy", "--python", "toy:bad", code=2).err
-    assert "--base and --python" in bakeoff("policy", "create", "--task", "toy", code=2).err
+    assert "--base, --endpoint and --python" in bakeoff("policy", "create", "--task", "toy", code=2).err
     assert "no test of toy_policy is running" in bakeoff("experiment", "watch", "--task", "toy", code=2).err
     assert "bakeoff policy list" in bakeoff("trace", "whatever", code=2).err
     assert "no moment" in bakeoff("dataset", "build", "--since", "yesterday", code=2).err

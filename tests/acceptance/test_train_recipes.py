@@ -1,6 +1,7 @@
 """Recipes through the whole run: taken up again after it was broken off, and learning from edits on top of it."""
 
 import json
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 import stages
 import teachable
 import tiny
-from bakeoff import lifecycle
+from bakeoff import lifecycle, plugins
+from bakeoff.cli import run_command
 from bakeoff.cli.training import DEFAULTS, settled
 from bakeoff.datasets.model import Dataset
-from bakeoff.errors import Refused
+from bakeoff.errors import Refused, UsageError
 from bakeoff.fingerprint import short
 from bakeoff.inference.model import Price
 from bakeoff.lifecycle import Deps
@@ -22,6 +24,7 @@ from bakeoff.task import Answer, Example, Preference, Request
 from bakeoff.training import choice_trainer
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.model import TrainSpec
+from newcomer import Said
 
 
 class Opinionated(teachable.Teachable):
@@ -77,11 +80,28 @@ def test_a_run_that_was_broken_off_goes_on_and_is_one_run(
     assert adapter_digest(unbroken.bundle / "adapter") == adapter_digest(trained.bundle / "adapter")
 
 
+def test_two_processes_make_a_run_like_any_other(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:
+    """torchrun starts them; every step reaches progress bar and tracker once, and the run is registered."""
+    spec, seen = replace(spec, micro_batch=1, epochs=1), []  # type: ignore[var-annotated]
+    watched = replace(deps, progress=teachable.Watched(lambda done, total: seen.append((done, total))))
+    with pytest.raises(UsageError, match="--batch-size 4 cannot be shared by 3 processes"):
+        lifecycle.train(watched, Opinionated(), dataset, spec, price=Price(), processes=3)
+    trained = lifecycle.train(watched, Opinionated(), dataset, spec, price=Price(), processes=2)
+    assert seen == [(done, 4) for done in (1, 2, 3, 4)]
+    record = deps.tracker.read_run(trained.run_id)
+    assert (record.points["training_loss"], record.points["validation_loss"]) == (4, 2)
+    assert (record.params["processes"], record.params["threads"]) == ("2", "1")
+    version = lifecycle.register(deps, Opinionated(), trained, "toy_policy")
+    assert version.mlflow_run_id == trained.run_id
+    again = lifecycle.train(watched, Opinionated(), dataset, spec, price=Price())
+    assert again.reused, "with one process it would be the same run"
+
+
 def test_edits_are_learnt_from_on_top_of_a_run(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:
     """lora_sft, then lora_dpo from that run by its id: registered like any other, with the first step at ln 2."""
     first = _train(deps, dataset, spec)
     options = {name: DEFAULTS[name] for name in ("lora_r", "lora_alpha")} | {"recipe": "lora_dpo"}
-    found = settled(deps, options | {"from_run": first.run_id, "lora_layers": "all", "learning_rate": None})
+    found = settled(deps, "toy", options | {"from_run": first.run_id, "lora_layers": "all", "learning_rate": None})
     second = replace(spec, **found, min_pairs=4, epochs=1)
     assert second.start == adapter_digest(first.bundle / "adapter")
     with pytest.raises(Refused, match="lora_dpo is offered from 1000 pairs on"):
@@ -93,3 +113,31 @@ def test_edits_are_learnt_from_on_top_of_a_run(deps: Deps, dataset: Dataset, spe
     version = lifecycle.register(deps, Opinionated(), trained, "toy_policy")
     assert version.mlflow_run_id == trained.run_id
     assert adapter_digest(trained.bundle / "adapter") != second.start
+
+
+@pytest.mark.usefixtures("dataset")
+def test_what_cannot_work_is_said_before_a_base_model_is_unpacked(
+    bakeoff: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person's mistakes, each with what to type; looking for a base model may mean a download, so it comes last."""
+    monkeypatch.setattr(plugins, "load_task", lambda _: Opinionated())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "run.toml").write_text("epoch = 3\n")
+    words = ("train", "--task", "toy", "--plan", "--base-model", "nonsense", "--dtype", "float32")
+    for more, code, says in (
+        (("--lora-r", "12"), 2, "expected one of 1, 8, 16"),
+        (("--processes", "3"), 2, "--batch-size 6, or any multiple of 6"),
+        (("--recipe", "lora_dpo"), 2, "--from-run RUN"),
+        (("--recipe", "lora_dpo", "--from-run", "abcd"), 2, "bakeoff runs list"),
+        (("--recipe", "qlora_sft"), 3, "--recipe lora_sft"),
+        (("--dataset", "2031-01-01"), 2, "bakeoff dataset list"),
+        (("--config", tmp_path / "run.toml"), 2, "did you mean 'epochs'?"),
+        ((), 4, "one of smollm2, llama3, qwen"),
+    ):
+        assert says in bakeoff(*words, *more, code=code).err, more
+    script = runpy.run_path(str(Path(__file__).parents[2] / "train_planner.py"))
+    guide = ["--dataset=/datasets/planner/2025-01-03", "--model_base=llama3", "--epochs=3"]
+    assert run_command(script["train_planner"], name="train_planner.py", argv=guide) == 2
+    told = capsys.readouterr().err
+    assert "no dataset in /datasets/planner/2025-01-03, nor of that name below" in told
+    assert "bakeoff dataset build" in told

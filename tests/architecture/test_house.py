@@ -18,10 +18,10 @@ TABLES = {
     "datasets": {"datasets"},
     "events": {"events", "requests", "imports"},
     "experiments": {"experiments", "variants", "phases", "exposures", "monitor_snapshots"},
-    "gates": {"gate_reports"},
+    "gates": {"gate_reports", "open_slices"},
     "policies": {"policies", "policy_versions", "approvals", "rejections"},
     "promotion": {"promotions"},
-    "replay": {"replays", "offline_replay_results"},
+    "replay": {"replays", "offline_replay_results", "replay_answers"},
     "training": {"tuned_hyperparameters"},
 }
 """Room -> the tables that it alone writes and reads."""

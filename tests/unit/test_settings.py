@@ -5,8 +5,19 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import UsageError
-from bakeoff.settings import FILE_NAME, Settings, find_file, load, origin
+from bakeoff.settings import (
+    FILE_NAME,
+    EndpointSettings,
+    ModelPrice,
+    Settings,
+    endpoint,
+    endpoint_key,
+    find_file,
+    load,
+    origin,
+)
 
+HOUSE = EndpointSettings(base_url="http://h/v1")
 VARIABLES = {
     "BAKEOFF_HOME": ("home", "/srv/b", Path("/srv/b")),
     "BAKEOFF_DATABASE_URL": ("database_url", "postgresql://h/d", "postgresql://h/d"),
@@ -16,6 +27,7 @@ VARIABLES = {
     "BAKEOFF_MODEL_CACHE": ("model_cache", "/m", Path("/m")),
     "BAKEOFF_DTYPE": ("dtype", "bfloat16", "bfloat16"),
     "BAKEOFF_THREADS": ("threads", "2", 2),
+    "BAKEOFF_ENDPOINTS": ("endpoints", '{"house": {"base_url": "http://h/v1"}}', {"house": HOUSE}),
 }
 
 
@@ -167,3 +179,78 @@ def test_origin_says_what_comes_from_where(tmp_path: Path) -> None:
         f"{file} (threads) and the environment (BAKEOFF_SCHEMA, MLFLOW_TRACKING_URI); "
         "the environment overrules schema of the file"
     )
+
+
+# ---- endpoints -----------------------------------------------------------------------------------------------------
+
+ENDPOINTS = """
+threads = 2
+[endpoints.house]
+base_url = "http://house:8000/v1"
+requests_per_minute = 90
+[endpoints.hosted]
+base_url = "https://api.example.com/v1"
+key_variable = "HOSTED_KEY"
+[endpoints.hosted.prices]
+"big-1" = { prompt = 0.15, completion = 0.6, currency = "USD" }
+"""
+
+
+def test_servers_are_tables_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, ENDPOINTS)
+    found = load({})
+    assert set(found.endpoints) == {"house", "hosted"}
+    assert endpoint(found, "house").requests_per_minute == 90
+    assert endpoint(found, "hosted").prices["big-1"] == ModelPrice(prompt=0.15, completion=0.6, currency="USD")
+
+
+def test_the_environments_servers_stand_in_place_of_the_files(tmp_path: Path) -> None:
+    write(tmp_path, ENDPOINTS)
+    assert load({"BAKEOFF_ENDPOINTS": '{"h": {"base_url": "http://h/v1"}}'}).endpoints == {"h": HOUSE}
+
+
+def test_an_endpoint_that_nobody_knows_comes_with_the_lines_to_add(tmp_path: Path) -> None:
+    write(tmp_path, ENDPOINTS)
+    with pytest.raises(UsageError, match="no endpoint 'horse' in the settings; known: hosted, house") as caught:
+        endpoint(load({}), "horse")
+    assert "[endpoints.horse]" in str(caught.value)
+
+
+def test_a_key_comes_from_the_variable_that_the_file_names(tmp_path: Path) -> None:
+    write(tmp_path, ENDPOINTS)
+    hosted, house = (endpoint(load({}), name) for name in ("hosted", "house"))
+    assert endpoint_key("hosted", hosted, {"HOSTED_KEY": "s3cret"}) == "s3cret"
+    assert endpoint_key("house", house, {}) is None
+    with pytest.raises(UsageError, match="from the variable HOSTED_KEY, which is not set"):
+        endpoint_key("hosted", hosted, {"HOSTED_KEY": ""})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[endpoints.h]\nretries = 1", r"endpoints.h.base_url in .*bakeoff.toml is missing"),
+        (
+            '[endpoints.h]\nbase_url = "localhost:8000"',
+            r"endpoints.h.base_url in .* 'localhost:8000': expected for inst",
+        ),
+        ('[endpoints.h]\nbase_url = "http://me:secret@h/v1"', "is 'http://...@h/v1': .*no login in it"),
+        ('[endpoints.h]\nbase_url = "http://h"\nretrys = 1', "endpoints.h.retrys in .* a setting that nobody knows"),
+        ('[endpoints.h]\nbase_url = "http://h"\ntimeout_s = 0', r"endpoints.h.timeout_s in .* is 0"),
+        ('[endpoints."a b"]\nbase_url = "http://h"', "endpoints.a b"),
+        ("endpoints = 3", "endpoints in .* is 3"),
+        ("[endpoint.h]\n", "did you mean 'endpoints'"),
+    ],
+)
+def test_a_mistake_in_an_endpoint_is_named_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(UsageError, match=said):
+        load({})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("{", "BAKEOFF_ENDPOINTS is '{': "), ('{"h": {"base_url": "h"}}', r"BAKEOFF_ENDPOINTS \(h.base_url\) is 'h'")],
+)
+def test_a_mistake_in_the_variable_is_named_too(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load({"BAKEOFF_ENDPOINTS": text})

@@ -230,6 +230,43 @@ def _not_made_yet(place: Path) -> Check:
     return Check(name="datasets", state="wrong", says=says, cure="set BAKEOFF_DATASETS_ROOT to a folder of yours")
 
 
+# ---- servers of models ------------------------------------------------------------------------------------------
+
+
+def endpoints(settings: Settings) -> list[Check]:
+    """Whether each server in the settings answers, and with which models."""
+    return [_endpoint(settings, name) for name in sorted(settings.endpoints)]
+
+
+def _endpoint(settings: Settings, name: str) -> Check:
+    from bakeoff import bootstrap
+    from bakeoff.adapters.remote.engine import served_models
+
+    label, url = f"endpoint {name}", settings.endpoints[name].base_url
+    try:
+        models = served_models(bootstrap.endpoint(settings, name))
+    except (Unreachable, TimeoutError) as error:
+        cure = getattr(error, "cure", None) or f"is {url} right, and is it up?"
+        return Check(name=label, state="unreachable", says=str(error).splitlines()[0], cure=cure)
+    except UsageError as error:
+        return Check(name=label, state="wrong", says=str(error).splitlines()[0], cure=error.cure)
+    return fine(label, f"{url} serves {', '.join(models) or 'no model'}")
+
+
+def endpoint_names(versions: Sequence[PolicyVersion], settings: Settings) -> list[Check]:
+    """Policy versions that name a server which is not in the settings here."""
+    return [
+        Check(
+            name=f"endpoint {version.spec.remote.endpoint}",
+            state="wrong" if version.status in ("approved", "production") else "note",
+            says=f"{version.name} ({version.status}) is answered there, and it is not in the settings",
+            cure=f"add [endpoints.{version.spec.remote.endpoint}] with its base_url to bakeoff.toml",
+        )
+        for version in versions
+        if version.spec.remote is not None and version.spec.remote.endpoint not in settings.endpoints
+    ]
+
+
 # ---- the registry -----------------------------------------------------------------------------------------------
 
 

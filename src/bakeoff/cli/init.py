@@ -117,11 +117,19 @@ def as_toml(chosen: Mapping[str, Any]) -> str:
         "# Where bakeoff's things are. Environment variables win over this file.",
         "# Do not commit it where it holds a password.",
     ]
-    for key in dict.fromkeys([*_COMMENTS, *chosen]):
+    tables = {key: value for key, value in chosen.items() if isinstance(value, Mapping)}
+    for key in dict.fromkeys([*_COMMENTS, *(key for key in chosen if key not in tables)]):
         if key in chosen:
             lines.append(f"{key} = {_literal(chosen[key])}")
         else:
             lines.append(f"# {key} = {_COMMENTS[key]}")
+    for key, named in tables.items():  # last: what follows a table's name belongs to the table
+        for name, table in named.items():
+            lines += [
+                "",
+                f"[{key}.{_literal(name)}]",
+                *(f"{word} = {_literal(value)}" for word, value in table.items()),
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -135,7 +143,9 @@ _COMMENTS: Mapping[str, str] = {
 
 
 def _literal(value: object) -> str:
-    """A TOML number or basic string. JSON's escapes are TOML's, but for DEL."""
+    """A TOML number, basic string or inline table. JSON's escapes are TOML's, but for DEL."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_literal(name)} = {_literal(each)}" for name, each in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

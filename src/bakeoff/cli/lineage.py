@@ -102,6 +102,7 @@ def model_of(conn: Conn, version: PolicyVersion) -> dict[str, Any]:
         "engine": spec.engine,
         "function": None if spec.function is None else f"{spec.function} (version {spec.function_version})",
         "base": None if model is None else model.base,
+        "remote": None if spec.remote is None else f"{spec.remote.name} on endpoint {spec.remote.endpoint}",
         "model": models_uri(version),
         "mlflow_run_id": version.mlflow_run_id,
         "dataset": lookup.dataset_name(known, version.dataset_digest),

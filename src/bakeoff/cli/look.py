@@ -271,7 +271,8 @@ def _is_uuid(text: str) -> bool:
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Check versions, the machine, the database, MLflow, and whether the registry says what our table says.
+    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether the registry says
+    what our table says.
 
     Exit code 0 where nothing is wrong, 4 where something does not answer, 3 for anything else.
 
@@ -281,6 +282,7 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
     found = settings.load()
     results = [*checks.libraries(), checks.fine("settings", str(settings.origin())), *checks.machine()]
     results.append(checks.storage(found.datasets))
+    results += checks.endpoints(found)
     if untouched(found):
         results.append(checks.fine("database", f"none in {found.home} yet; the first command that needs one makes it"))
     else:
@@ -289,6 +291,7 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
             with deps(found) as wired:
                 results += _signatures(found, wired)
                 results += _logs(wired)
+                results += checks.endpoint_names(_versions(wired), found)
                 results += checks.registry(_registered(wired), wired.models, repair=repair)
     rows = [asdict(check) for check in results]
     answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
@@ -316,6 +319,11 @@ def _logs(wired: Deps) -> list[checks.Check]:
             else:
                 results += checks.log(name, health.examine(conn, task, wired.clock()))
     return results
+
+
+def _versions(wired: Deps) -> list[PolicyVersion]:
+    with wired.db.transaction() as conn:
+        return [each for policy in policies.all_policies(conn) for each in policies.versions(conn, policy.policy_id)]
 
 
 def _registered(wired: Deps) -> Sequence[checks.Registered]:

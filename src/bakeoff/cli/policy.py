@@ -2,22 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, cast
+from typing import Any
 
 import click
 
-from bakeoff import bootstrap, lifecycle, plugins, settings
+from bakeoff import lifecycle, plugins
 from bakeoff.cli import lineage
+from bakeoff.cli.creating import create, version_row
 from bakeoff.cli.lookup import find_incumbent, moment
-from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, table, task_option
+from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, table
 from bakeoff.errors import UsageError
 from bakeoff.experiments import store as experiments
-from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price, external_spec
-from bakeoff.inference.python_policy import load_function
+from bakeoff.inference.model import external_spec
 from bakeoff.policies import store as policies
 from bakeoff.policies.approve import check_past
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.training.run import Base
 
 START = (
     "bakeoff policy adopt --external --since DAY starts from what your application does by itself, "
@@ -31,10 +30,14 @@ def policy() -> None:
 
     \b
     Example: bakeoff policy create --base smollm2
+             bakeoff policy create --endpoint house --model qwen3:8b --prompt prompt.txt
              bakeoff policy adopt planner_policy/1 --by Ada --reason "the prompt that we have"
              bakeoff policy adopt --external --since 2024-01-01 --by Ada --reason "what we have"
              bakeoff policy show planner_policy/1
     """
+
+
+policy.add_command(create)
 
 
 @policy.command("list")
@@ -47,7 +50,7 @@ def list_(as_json: bool) -> None:
     """
     with deps() as wired, wired.db.transaction() as conn:
         rows = [
-            _row(version, serves=incumbent is not None and version.policy_version_id == incumbent.policy_version_id)
+            version_row(version, serves=version == incumbent)
             for known in policies.all_policies(conn)
             for incumbent in [find_incumbent(conn, known.policy_id)]
             for version in policies.versions(conn, known.policy_id)
@@ -68,86 +71,21 @@ def show(name: str, as_json: bool) -> None:
     with deps() as wired, wired.db.transaction() as conn:
         version = policies.find_version(conn, name)
         body = lineage.of_version(conn, version)
-    body["spec"] = asdict(version.spec)
-    answer(as_json, body, outline(body))
+    body["spec"] = spec = asdict(version.spec)
+    shown = {**spec, "prompt": None if version.spec.prompt is None else first_lines(version.spec.prompt)}
+    answer(as_json, body, outline({**body, "spec": shown}))
 
 
-@policy.command()
-@task_option
-@click.option("--base", help="A base model with the task's prompt: an alias (smollm2), a hub id or a folder.")
-@click.option("--python", "function", metavar="MODULE:FUNCTION", help="A function, for instance a heuristic.")
-@click.option("--function-version", default="1", show_default=True, help="Raise it when the function changes.")
-@click.option("--seed", default=0, show_default=True, help="For a randomised function.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="[default: what is fast on this machine]")
-@click.option("--decoding", type=click.Choice(["choices", "greedy"]), default="choices", show_default=True)
-@click.option("--price-prompt", default=0.0, show_default=True, help="Declared price per million prompt tokens.")
-@click.option("--price-completion", default=0.0, show_default=True, help="... per million completion tokens.")
-@as_json
-def create(
-    task_name: str,
-    base: str | None,
-    function: str | None,
-    function_version: str,
-    seed: int,
-    dtype: str | None,
-    decoding: Literal["choices", "greedy"],
-    price_prompt: float,
-    price_completion: float,
-    as_json: bool,
-) -> None:
-    """A policy version without training. The same again is the version that is there.
-
-    \b
-    Example: bakeoff policy create --base smollm2
-             bakeoff policy create --python planner.policies:heuristic
-    """
-    if (base is None) == (function is None):
-        raise UsageError(
-            "a policy version is a model or a function; one of --base and --python is needed",
-            cure="bakeoff policy create --base smollm2, or --python package.module:function",
-        )
-    prompt_version = plugins.load_task(task_name).prompt_version
-    with deps() as wired:
-        if function is not None:
-            spec = python_spec(task_name, prompt_version, function, function_version, seed)
-        else:
-            chosen = dtype or bootstrap.dtype(settings.load())
-            price = Price(per_million_prompt_tokens=price_prompt, per_million_completion_tokens=price_completion)
-            spec = model_spec(task_name, prompt_version, wired.bases.resolve(str(base)), chosen, decoding, price)
-        version = lifecycle.create_policy(wired, policy_id(task_name), spec)
-        with wired.db.transaction() as conn:
-            serves = find_incumbent(conn, version.policy_id)
-    following = "gate" if serves else "policy adopt"
-    more = f"next: bakeoff {following} {version.name}" + ("" if serves else ' --by "Your Name" --reason "..."')
-    answer(as_json, _row(version, serves=False), f"{version.name} ({version.status})\n{more}")
+SHOWN = 3
+"""Lines of a prompt; --json has it whole."""
 
 
-def python_spec(task: str, prompt_version: str, function: str, function_version: str, seed: int) -> PolicySpec:
-    """Raises UsageError where the function cannot be loaded."""
-    load_function(function)
-    return PolicySpec(
-        task=task,
-        engine="python",
-        prompt_version=prompt_version,
-        function=function,
-        function_version=function_version,
-        seed=seed,
-    )
-
-
-def model_spec(
-    task: str, prompt_version: str, base: Base, dtype: str, decoding: Literal["choices", "greedy"], price: Price
-) -> PolicySpec:
-    """An untuned base model with the task's prompt."""
-    return PolicySpec(
-        task=task,
-        engine="transformers",
-        prompt_version=prompt_version,
-        model=ModelRef(base=base.name, base_digest=base.digest),
-        dtype=cast(Literal["float32", "bfloat16"], dtype),
-        decoding=Decoding(mode=decoding),
-        price=price,
-    )
+def first_lines(prompt: str) -> list[str]:
+    """A prompt's beginning, and how much more there is."""
+    lines = prompt.splitlines()
+    shown = [line if len(line) <= 100 else f"{line[:100]}..." for line in lines[:SHOWN]]
+    more = f"... ({len(lines)} lines, {len(prompt)} characters; --json shows it whole)"
+    return shown if shown == lines else [*shown, more]
 
 
 @policy.command()
@@ -336,15 +274,3 @@ def last_resort(name: str, as_json: bool) -> None:
         lifecycle.name_last_resort(wired, version)
     body = {"policy_id": version.policy_id, "last_resort": version.name}
     answer(as_json, body, f"{version.name} is the last resort of {version.policy_id}")
-
-
-def _row(version: PolicyVersion, *, serves: bool) -> dict[str, Any]:
-    spec = version.spec
-    return {
-        "name": version.name,
-        "status": version.status,
-        "serves": "everyone" if serves else "",
-        "engine": spec.engine,
-        "what": version.what,
-        "model": lineage.models_uri(version),
-    }

@@ -10,7 +10,7 @@ import click
 from bakeoff import lifecycle
 from bakeoff.cli import lineage
 from bakeoff.cli.lookup import find_dataset, find_incumbent
-from bakeoff.cli.runs import by_id, choose, comparison, comparison_text
+from bakeoff.cli.runs import by_id, choose, comparison, comparison_text, full_id
 from bakeoff.cli.session import answer, as_json, deps, policy_id, say, task_option
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import UsageError
@@ -136,11 +136,7 @@ def propose(task_name: str, run_id: str, policy: str | None, metric: str | None,
 
 def register_run(wired: Deps, task: Task, run_id: str, policy: str, requested: Mapping[str, object]) -> dict[str, Any]:
     """Fetches, checks, tries out and registers one run; JSON values about the version."""
-    there = wired.tracker.list_runs(task.name)
-    known = any(run.run_id.startswith(run_id) for run in there)
-    found = (
-        by_id(there, run_id).run_id if known else run_id
-    )  # a run of an experiment with another name has its whole id
+    found = full_id(wired, task.name, run_id)
     with wired.db.transaction() as conn:
         incumbent = find_incumbent(conn, policy)
 

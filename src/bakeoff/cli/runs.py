@@ -17,7 +17,8 @@ from bakeoff.task import Task
 from bakeoff.training import compare, outbox
 from bakeoff.training.tracker import COMPLETE_TAG, FINGERPRINT_TAG, RunSummary, Tracker
 
-_RUN_DIGITS = 12
+_RUN_DIGITS = 12  # shown
+ID_DIGITS = 32  # of a whole id
 
 
 @click.group()
@@ -149,6 +150,15 @@ def choose(wired: Deps, task_name: str, run_ids: Sequence[str], dataset_name: st
     if len(scored) < len(found):
         say(f"{len(found) - len(scored)} runs are left out: nothing says how they did on which row")
     return scored
+
+
+def full_id(wired: Deps, task_name: str, text: str) -> str:
+    """The id of the run that begins with `text`; a whole id is taken as it is, the run may lie in an experiment of
+    another name. Raises UsageError."""
+    there = wired.tracker.list_runs(task_name)
+    if len(text) == ID_DIGITS and not any(run.run_id == text for run in there):
+        return text
+    return by_id(there, text).run_id
 
 
 def by_id(there: Sequence[RunSummary], text: str) -> RunSummary:

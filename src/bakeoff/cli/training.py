@@ -1,7 +1,7 @@
 """``bakeoff train``: also what ``train_planner.py`` calls."""
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +12,7 @@ import click
 from bakeoff import bootstrap, lifecycle, plugins, settings
 from bakeoff.cli import lineage
 from bakeoff.cli.lookup import LATEST, find_dataset, find_incumbent
+from bakeoff.cli.runs import full_id
 from bakeoff.cli.session import answer, as_json, deps, outline, policy_id, say, task_option
 from bakeoff.cli.tuned import typed, with_tuned
 from bakeoff.datasets import files
@@ -22,7 +23,8 @@ from bakeoff.fingerprint import short
 from bakeoff.inference.model import Price
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.training import starts
+from bakeoff.task import Task
+from bakeoff.training import launch, starts
 from bakeoff.training.model import DPO_DEFAULTS, LEARNING_RATES, LORA_RANKS, RECIPES, TrainSpec
 from bakeoff.training.run import CHECKPOINTS, Trained
 
@@ -126,6 +128,13 @@ def spec_options(command: Command) -> Command:
         _dtype(),
         click.option("--price-prompt", type=float, help="Per million tokens.  [default: the incumbent's]"),
         click.option("--price-completion", type=float, help="Per million tokens.  [default: the incumbent's]"),
+        click.option(
+            "--processes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            help="Processes of this machine that share every batch, one per GPU; changes speed, not the result.",
+        ),
         click.option("--tuned", is_flag=True, help="Take what `bakeoff tune` found; what is typed beside it wins."),
         click.option("--plan", is_flag=True, help="Print what would be trained, how long and how large, and stop."),
         click.option("--measure/--no-measure", default=True, help="With --plan: time a few real steps where needed."),
@@ -154,6 +163,7 @@ def train(task_name: str, dataset_name: str, base: str, as_json: bool, **options
              bakeoff train --config run.toml --plan
              bakeoff train --recipe lora_dpo --from-run 0af3... --epochs 1
     """
+    plugins.load_task(task_name)  # a task that is not installed has no dataset either
     with deps() as wired:
         with wired.db.transaction() as conn:
             dataset = find_dataset(conn, task_name, dataset_name)
@@ -170,6 +180,7 @@ def run(
     plan: bool,
     measure: bool = True,
     tuned: bool = False,
+    processes: int = 1,
     **options: Any,
 ) -> None:
     """Trains and registers, or says what would be trained."""
@@ -179,37 +190,47 @@ def run(
     with wired.db.transaction() as conn:
         incumbent = find_incumbent(conn, policy_id(task_name))
     price = declared_price(options.pop("price_prompt"), options.pop("price_completion"), incumbent)
-    found = wired.bases.resolve(base)
-    if tuned:
-        options = with_tuned(wired, task, dataset, found.digest, options, typed())
     options["dtype"] = options["dtype"] or bootstrap.dtype(settings.load())
-    spec = TrainSpec(
-        task=task_name,
-        dataset_digest=dataset.digest,
-        base=base,
-        base_digest=found.digest,
-        prompt_version=task.prompt_version,
-        **settled(wired, options),
-    )
+    if not tuned:
+        options = settled(wired, task_name, options)
+        # What cannot work is said now: the base model may have to be downloaded or unpacked first.
+        launch.require_machine(_spec(task, dataset, base, "not yet", options), processes)
+    with wired.progress.stage("base model"):
+        found = wired.bases.resolve(base)
+    if tuned:
+        options = settled(wired, task_name, with_tuned(wired, task, dataset, found.digest, options, typed()))
+    spec = _spec(task, dataset, base, found.digest, options)
     if plan:
         from bakeoff.training.plan import plan as planned  # reads and encodes the rows
 
         worked_out = planned(
-            task, dataset, spec, base_dir=found.path, work=wired.work, threads=wired.threads, measure=measure
-        )
+            task, dataset, spec, base_dir=found.path, work=wired.work, threads=wired.threads, processes=processes,
+            measure=measure,
+        )  # fmt: skip
         body = {**asdict(spec), "train_fingerprint": spec.fingerprint, "dataset": dataset.uri, "price": asdict(price)}
         return answer(as_json, body | estimate(worked_out), f"{outline(body)}\n{plan_text(worked_out)}")
     say(f"training {base} on {dataset.splits.get('train', 0)} rows of {dataset.uri}")
     kept = sorted((wired.work / "runs" / short(spec.fingerprint) / CHECKPOINTS).glob("step-*"))
     if kept:
         say(f"this run was broken off; its last checkpoint is of step {int(kept[-1].name.removeprefix('step-'))}")
-    trained = lifecycle.train(wired, task, dataset, spec, price=price)
+    trained = lifecycle.train(wired, task, dataset, spec, price=price, processes=processes)
     version = lifecycle.register(wired, task, trained, policy_id(task_name))
     body = _body(wired, trained, version)
     return answer(as_json, body, _text(body))
 
 
-def settled(wired: Deps, options: dict[str, Any]) -> dict[str, Any]:
+def _spec(task: Task, dataset: Dataset, base: str, base_digest: str, options: Mapping[str, Any]) -> TrainSpec:
+    return TrainSpec(
+        task=task.name,
+        dataset_digest=dataset.digest,
+        base=base,
+        base_digest=base_digest,
+        prompt_version=task.prompt_version,
+        **options,
+    )
+
+
+def settled(wired: Deps, task_name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Options as fields of TrainSpec. For lora_dpo the adapter that it starts from is fetched, and says its rank."""
     asked = {name: value for name, value in options.items() if name not in ("config", "from_run")}
     asked["lora_layers"] = layers(asked["lora_layers"])
@@ -217,7 +238,11 @@ def settled(wired: Deps, options: dict[str, Any]) -> dict[str, Any]:
         asked["learning_rate"] = LEARNING_RATES.get(asked["recipe"], DEFAULTS["learning_rate"])
     if options.get("from_run") is None:
         return asked
-    start = starts.keep(wired.work, options["from_run"], lambda run, to: wired.tracker.download(run, to, "adapter"))
+
+    def fetch(run: str, to: Path) -> Path:
+        return wired.tracker.download(full_id(wired, task_name, run), to, "adapter")
+
+    start = starts.keep(wired.work, options["from_run"], fetch)
     for name in ("lora_r", "lora_alpha"):
         if asked[name] == DEFAULTS[name] and name not in typed():
             asked[name] = getattr(start, name)
@@ -240,12 +265,13 @@ def plan_text(planned: "Plan") -> str:
         if speed is None
         else f"about {duration(planned.seconds or 0)} at {speed.tokens_per_second:.0f} tokens/s ({speed.source})"
     )
+    crew = f" in each of {planned.processes} processes" if planned.processes > 1 else ""
     return (
         f"{planned.rows} rows ({planned.rows_too_long} too long), {planned.validation_rows} for validation; "
         f"{planned.tokens} tokens in {planned.steps} steps\n"
         f"  {planned.trainable_parameters} of {planned.base_parameters} parameters are trained\n"
         f"  time: {time_text}\n"
-        f"  memory: about {memory.total / 1e9:.1f} GB ({gigabytes})\n"
+        f"  memory: about {memory.total / 1e9:.1f} GB{crew} ({gigabytes})\n"
         f"  would be logged: {', '.join(planned.logged)}"
     )
 
@@ -311,7 +337,7 @@ def dataset_at(wired: Deps, path: str) -> Dataset:
         return _recorded(wired, found)
     raise UsageError(
         f"no dataset in {path}, nor of that name below {wired.datasets_root}",
-        cure="bakeoff dataset list shows the ones that are there",
+        cure="bakeoff dataset list shows the ones that are there, bakeoff dataset build makes one",
     )
 
 

@@ -108,8 +108,11 @@ def need(task: Task, row: Episode, row_id: str) -> Iterator[Finding]:
         )
 
 
-def answers(task: Task, row: Episode, row_id: str, seen: Counter[str]) -> Iterator[Finding]:
-    """`answer_schema`, `parse`, `violations` and `repair`, over what the schema allows and what the log holds."""
+def answers(
+    task: Task, row: Episode, row_id: str, seen: Counter[str], *, allowed: frozenset[str] = frozenset()
+) -> Iterator[Finding]:
+    """`answer_schema`, `parse`, `violations` and `repair`, over what the schema allows and what the log holds.
+    `allowed` are rules that no answer to this request could keep."""
     schema, found = steady("answer_schema", row_id, task.answer_schema, row.request)
     yield from found
     about_schema = list(_schema(schema, row_id))
@@ -123,7 +126,7 @@ def answers(task: Task, row: Episode, row_id: str, seen: Counter[str]) -> Iterat
     if served is not None:
         yield from _logged(task, row, row_id, served, seen)
     for answer in [*parsed, *([served] if served is not None else [])]:
-        yield from _rules(task, row.request, answer, row_id, seen)
+        yield from _rules(task, row.request, answer, row_id, seen, allowed)
 
 
 def served_answer(row: Episode) -> Answer | None:
@@ -309,7 +312,9 @@ def _logged(task: Task, row: Episode, row_id: str, served: Answer, seen: Counter
         )
 
 
-def _rules(task: Task, request: Request, answer: Answer, row: str, seen: Counter[str]) -> Iterator[Finding]:
+def _rules(
+    task: Task, request: Request, answer: Answer, row: str, seen: Counter[str], allowed: frozenset[str]
+) -> Iterator[Finding]:
     broken, found = steady("violations", row, lambda copy: list(task.violations(copy, answer)), request)
     yield from found
     ill = list(_violations(broken, row))
@@ -320,7 +325,8 @@ def _rules(task: Task, request: Request, answer: Answer, row: str, seen: Counter
     repaired, found = steady("repair", row, lambda copy: task.repair(request, copy, broken), answer)
     yield from found
     yield from storable("repair", repaired, row)
-    left = steady("violations", row, lambda copy: list(task.violations(copy, repaired)), request)[0]
+    after = steady("violations", row, lambda copy: list(task.violations(copy, repaired)), request)[0]
+    left = [violation for violation in after if violation.rule not in allowed]
     if left:
         yield wrong(
             "repair",

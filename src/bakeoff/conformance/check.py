@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import PydanticUserError
 
-from bakeoff.conformance import answers, learning
+from bakeoff.conformance import answers, learning, shown
 from bakeoff.conformance.declared import declared, note, protocol, wrong
-from bakeoff.conformance.model import Finding, Report, merged, until_broken
+from bakeoff.conformance.model import Finding, Report, kind, merged, until_broken
 from bakeoff.conformance.rows import is_bare
 from bakeoff.datasets import reads
 from bakeoff.datasets.model import Row, Split
@@ -34,14 +34,11 @@ def examine(task: Task, rows: Sequence[Episode]) -> Report:
 
 def _over(task: Task, rows: Sequence[Episode], seen: Counter[str]) -> Iterator[Finding]:
     before = [canonical_json(row.request) for row in rows]
-    for row in rows:
-        ident = str(row.decision.decision_id)
-        if not is_bare(row):
-            yield from until_broken(events(task, row, ident))
-            yield from until_broken(learning.outcomes(task, row, ident))
-        yield from until_broken(answers.need(task, row, ident))
-        yield from until_broken(answers.prompt(task, ident, row.request, seen))
-        yield from until_broken(answers.answers(task, row, ident, seen))
+    found = [finding for row in rows for finding in _row(task, row, seen)]
+    yield from found
+    known = {kind(finding) for finding in found}  # what real rows show needs no hard ones
+    stressed = shown.stressed(task, [row.request for row in rows], seen)
+    yield from (finding for finding in stressed if kind(finding) not in known)
     lived = [row for row in rows if not is_bare(row)]
     if lived:
         yield from until_broken(_learnt(task, lived, seen))
@@ -54,6 +51,17 @@ def _over(task: Task, rows: Sequence[Episode], seen: Counter[str]) -> Iterator[F
                 change="work on a copy",
                 row=str(row.decision.decision_id),
             )
+
+
+def _row(task: Task, row: Episode, seen: Counter[str]) -> Iterator[Finding]:
+    ident = str(row.decision.decision_id)
+    if not is_bare(row):
+        yield from until_broken(events(task, row, ident))
+        yield from until_broken(learning.outcomes(task, row, ident))
+    yield from until_broken(answers.need(task, row, ident))
+    yield from until_broken(answers.prompt(task, ident, row.request, seen))
+    yield from until_broken(answers.answers(task, row, ident, seen))
+    yield from until_broken(shown.told(task, row, ident, seen))
 
 
 def _learnt(task: Task, rows: Sequence[Episode], seen: Counter[str]) -> Iterator[Finding]:
@@ -77,6 +85,7 @@ def _learnt(task: Task, rows: Sequence[Episode], seen: Counter[str]) -> Iterator
         tried[ident] = [answer for answer in (served.get(ident), taught.get(ident)) if answer is not None]
         yield from until_broken(learning.scored(task, example, tried[ident], values))
         yield from until_broken(learning.edits(task, example, seen))
+    yield from until_broken(shown.segmented(task, made))
     yield from until_broken(learning.fits(task, made, tried, seen, values))
     yield from learning.never_there(values)
     yield from _unread(task, made)

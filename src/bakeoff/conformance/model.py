@@ -60,11 +60,15 @@ def until_broken(findings: Iterator[Finding]) -> Iterator[Finding]:
         yield broken.finding
 
 
+def kind(finding: Finding) -> tuple[Any, ...]:
+    """Findings of one kind say the same of different rows."""
+    return finding.check, finding.grade, finding.expected, finding.change
+
+
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The same finding on many rows is one, with their number; wrong ones first, else in the order of the checks."""
     first: dict[tuple[Any, ...], Finding] = {}
     for each in findings:
-        key = (each.check, each.grade, each.expected, each.change)
-        known = first.get(key)
-        first[key] = each if known is None else replace(known, rows=known.rows + each.rows)
+        known = first.get(kind(each))
+        first[kind(each)] = each if known is None else replace(known, rows=known.rows + each.rows)
     return tuple(sorted(first.values(), key=lambda each: each.grade == "note"))

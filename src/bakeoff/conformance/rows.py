@@ -184,6 +184,11 @@ def _episode(decided: _Decided, request: Request, outcomes: Sequence[LoggedEvent
     )
 
 
+def bare(task: Task, place: str, request: Request) -> Episode:
+    """A row of which nothing but the request is known; `place` stands for its decision id."""
+    return _episode(_Decided(event=_bare(task, place), need_id="", request=request), request, ())
+
+
 def is_bare(row: Episode) -> bool:
     """Whether nothing but the request is known."""
     return row.decision.origin == BARE

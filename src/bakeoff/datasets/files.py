@@ -82,8 +82,13 @@ def describe_all(uri: str) -> dict[str, Any]:
 def load(uri: str, *, splits: Collection[Split] | None = None) -> tuple[Row, ...]:
     """All rows, or those of `splits`, in the dataset's order. Raises Refused where a request is not what was stored,
     UsageError where there is no dataset, and Unreachable."""
+    return tuple(stream(uri, splits=splits))
+
+
+def stream(uri: str, *, splits: Collection[Split] | None = None) -> Iterator[Row]:
+    """As `load`, one row at a time."""
     with parquet(uri) as file:
-        return tuple(table.read(file, uri, None if splits is None else frozenset(splits)))
+        yield from table.read(file, uri, None if splits is None else frozenset(splits))
 
 
 def load_fitted(uri: str) -> Mapping[str, Any] | None:

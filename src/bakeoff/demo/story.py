@@ -100,19 +100,10 @@ def tell(stage: Stage) -> Story:
     version = _train(stage, story, dataset)
     report = _judge(stage, story, cast, version, dataset)
     if report.verdict is not Outcome.PASS:
-        return _end(story, "held_at_gate", f"the gate says {report.verdict}: {_because(report)}")
+        return _end(story, "held_at_gate", f"the gate says {report.verdict}: {report.because()}")
     if not _approve(stage, story, version, report):
         return _end(story, "not_approved", "nobody signed the gate report, so the version gets no traffic")
     return _try(stage, story, version)
-
-
-def _because(report: GateReport) -> str:
-    """The reasons behind a verdict that is no PASS, metrics with the same reason together."""
-    reasons: dict[str, list[str]] = {}
-    for verdict in report.all_verdicts():
-        if verdict.outcome is report.verdict:
-            reasons.setdefault(verdict.reason, []).append(verdict.metric)
-    return "; ".join(f"{', '.join(metrics)}: {reason}" for reason, metrics in reasons.items())
 
 
 @contextmanager
@@ -265,20 +256,23 @@ def _adapter(spec: PolicySpec) -> str:
 
 
 def _judge(stage: Stage, story: Story, cast: Cast, version: PolicyVersion, dataset: Dataset) -> GateReport:
+    if stage.task.gate_file is None:
+        raise Refused(f"task {stage.task.name} brings no gate file")
+    rules = read_gate(stage.task.gate_file)
     sides = {"tuned": version, "incumbent": cast.incumbent, "heuristic": cast.heuristic, "random": cast.random}
     with _stage(stage, story, "replay", "held-out households through every policy") as digests:
+        reading = lifecycle.open_slices(stage.deps, stage.task, dataset, rules, (version, cast.incumbent))
         for name, policy in sides.items():
             story.replays[name] = lifecycle.replay(
                 stage.deps,
                 stage.task,
                 policy,
                 dataset,
+                slices=reading.slices,
                 sample=stage.size.replay_rows,
                 neutral_to=(cast.incumbent, version),
             )
             digests[name] = story.replays[name].digest
-    if stage.task.gate_file is None:
-        raise Refused(f"task {stage.task.name} brings no gate file")
     with _stage(stage, story, "gate", "the gate compares it with the incumbent") as digests:
         report = lifecycle.gate(
             stage.deps,
@@ -286,13 +280,16 @@ def _judge(stage: Stage, story: Story, cast: Cast, version: PolicyVersion, datas
             story.replays["tuned"],
             story.replays["incumbent"],
             dataset,
-            read_gate(stage.task.gate_file),
+            rules,
         )
         story.report = report
         digests |= {"report": report.digest, "gate": report.gate_digest}
     for verdict in report.all_verdicts():
         stage.say(f"     {verdict.outcome:<13} {verdict.metric}: {verdict.reason}")
-    stage.say(f"     verdict: {report.verdict}")
+    if report.tier is not None:
+        stage.say(f"     {report.tier.verdict:<13} stricter tests: {report.tier.summary()}")
+    stage.say(f"     verdict: {report.verdict}, on {reading}")
+    stage.say(f"     page to read: {lifecycle.write_report(stage.deps, stage.task, report.digest)}")
     return report
 
 

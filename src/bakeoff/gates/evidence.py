@@ -1,11 +1,12 @@
 """What the paired rows say about one metric, before any rule is applied."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from bakeoff.errors import UsageError
-from bakeoff.gates.model import Absolute, PairedRow, RowSet
+import numpy as np
+
+from bakeoff.gates.columns import Floats, Mask, Pairs
+from bakeoff.gates.model import Absolute
 from bakeoff.stats.paired import PairedComparison, compare_pairs
 from bakeoff.stats.quantile import quantile
 from bakeoff.task import Metric
@@ -36,44 +37,43 @@ class OwnEvidence:
     enough_rows: bool  # for the statistic
 
 
-def pick(rows: Sequence[PairedRow], row_set: RowSet) -> list[PairedRow]:
-    """The rows that a rule looks at."""
-    return [row for row in rows if row_set == "all" or row.neutral]
+def chosen(pairs: Pairs, row_set: Literal["all", "neutral", "anchored"]) -> Mask:
+    """Which rows a rule looks at, (n,)."""
+    if row_set == "all":
+        return np.ones(len(pairs), dtype=np.bool_)
+    return pairs.neutral if row_set == "neutral" else ~pairs.neutral
 
 
-def pair_evidence(rows: Sequence[PairedRow], metric: Metric, alpha: float) -> PairEvidence:
-    """Compares both sides over the rows where both have a value. Rows where neither has one do not apply."""
+def pair_evidence(pairs: Pairs, where: Mask, metric: Metric, alpha: float) -> PairEvidence:
+    """Compares both sides over the rows of `where` that have both values. Rows where neither has one do not apply."""
     sign = 1.0 if metric.direction == "higher" else -1.0
-    pairs, only_candidate, only_incumbent = [], 0, 0
-    for row in rows:
-        ours, theirs = _value(row, "candidate", metric), _value(row, "incumbent", metric)
-        if ours is not None and theirs is not None:
-            pairs.append((row.unit_id, ours, theirs))
-        only_candidate += ours is not None and theirs is None
-        only_incumbent += theirs is not None and ours is None
-    applicable = len(pairs) + only_candidate + only_incumbent
+    ours, theirs = pairs.side("candidate", metric.name), pairs.side("incumbent", metric.name)
+    has_ours, has_theirs = ~np.isnan(ours), ~np.isnan(theirs)
+    both = where & has_ours & has_theirs
+    applicable = int((where & (has_ours | has_theirs)).sum())
     return PairEvidence(
         comparison=compare_pairs(
-            [sign * (ours - theirs) for _, ours, theirs in pairs],
-            [unit for unit, _, _ in pairs],
+            sign * (ours[both] - theirs[both]),
+            pairs.units[both],
             alpha=alpha,
             span=None if metric.low is None or metric.high is None else metric.high - metric.low,
         ),
-        candidate=_mean([ours for _, ours, _ in pairs]),
-        incumbent=_mean([theirs for _, _, theirs in pairs]),
+        candidate=_mean(ours[both]),
+        incumbent=_mean(theirs[both]),
         applicable=applicable,
-        missing_candidate=only_incumbent / applicable if applicable else 0.0,
-        missing_incumbent=only_candidate / applicable if applicable else 0.0,
+        missing_candidate=int((where & ~has_ours & has_theirs).sum()) / applicable if applicable else 0.0,
+        missing_incumbent=int((where & has_ours & ~has_theirs).sum()) / applicable if applicable else 0.0,
     )
 
 
-def own_evidence(rows: Sequence[PairedRow], metric: Metric, rule: Absolute, alpha: float) -> OwnEvidence:
+def own_evidence(pairs: Pairs, where: Mask, rule: Absolute, alpha: float) -> OwnEvidence:
     """The rule's statistic over the candidate's values, with one-sided bounds at `alpha`."""
-    found = [(row.unit_id, value) for row in rows if (value := _value(row, "candidate", metric)) is not None]
-    values, units = [value for _, value in found], [unit for unit, _ in found]
+    column = pairs.side("candidate", rule.column)
+    there = where & ~np.isnan(column)
+    values, units, rows = column[there], pairs.units[there], int(where.sum())
     spread = compare_pairs(values, units, alpha=alpha)
     value, lower, upper, enough = _mean(values), spread.lower, spread.upper, True
-    if rule.statistic == "p95" and values:
+    if rule.statistic == "p95" and len(values):
         order = quantile(values, units, 0.95, alpha=2 * alpha)
         value, lower, upper, enough = order.value, order.lower, order.upper, order.enough_rows
     return OwnEvidence(
@@ -81,33 +81,22 @@ def own_evidence(rows: Sequence[PairedRow], metric: Metric, rule: Absolute, alph
         lower=lower,
         upper=upper,
         spread=spread,
-        breaches=sum(breaks(rule, value) for value in values),
-        missing=1 - len(values) / len(rows) if rows else 0.0,
+        breaches=int(_beyond(rule, values).sum()),
+        missing=1 - len(values) / rows if rows else 0.0,
         enough_rows=enough,
     )
 
 
 def breaks(rule: Absolute, value: float) -> bool:
     """Whether `value` is beyond the rule's limit; a rounding error of 1e-9 is not a breach."""
-    too_low = rule.minimum is not None and value < rule.minimum - 1e-9
-    return too_low or (rule.maximum is not None and value > rule.maximum + 1e-9)
+    return bool(_beyond(rule, np.array([value]))[0])
 
 
-def _value(row: PairedRow, side: str, metric: Metric) -> float | None:
-    value = (row.candidate if side == "candidate" else row.incumbent).get(metric.name)
-    if value is None:
-        return None
-    out_of_range = (metric.low is not None and value < metric.low - 1e-9) or (
-        metric.high is not None and value > metric.high + 1e-9
-    )
-    if not math.isfinite(value) or out_of_range:
-        raise UsageError(
-            f"row {row.example_id}: {side}'s {metric.name} is {value}; "
-            f"expected a number from {metric.low} to {metric.high}, or None where it does not apply",
-            cure=f"correct `Task.score` for '{metric.name}', or the metric's declared range",
-        )
-    return float(value)
+def _beyond(rule: Absolute, values: Floats) -> Mask:
+    low = -np.inf if rule.minimum is None else rule.minimum - 1e-9
+    high = np.inf if rule.maximum is None else rule.maximum + 1e-9
+    return (values < low) | (values > high)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if len(values) else None

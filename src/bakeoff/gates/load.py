@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from bakeoff.datasets.split import SLICES
 from bakeoff.errors import UsageError
 from bakeoff.gates.model import SCORE, Absolute, Gate, NonInferior, RowSet, Rule, Shown
+from bakeoff.gates.prediction import misplaced
 
 
 class _Closed(BaseModel):
@@ -19,6 +21,8 @@ class _NonInferior(_Closed):
     margin: Annotated[float, Field(gt=0)]
     rows: RowSet = "all"
     not_below: bool = False
+    fallback: str | None = None
+    maximum_bias: Annotated[float, Field(gt=0)] | None = None
 
 
 class _Absolute(_Closed):
@@ -47,6 +51,9 @@ class _GateFile(_Closed):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     minimum_effective_units: Annotated[float, Field(ge=2)] = 30.0
     maximum_missing_share: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    slices_per_gate: Annotated[int, Field(ge=1, le=SLICES)] | None = None
+    minimum_segment_units: Annotated[float, Field(ge=5)] = 12.0
+    stress_requests: Annotated[int, Field(ge=0)] = 3
     metrics: dict[str, Annotated[_NonInferior | _Absolute | _Shown, Field(discriminator="kind")]]
     weights: dict[str, Annotated[float, Field(gt=0)]] = {}
 
@@ -55,6 +62,16 @@ class _GateFile(_Closed):
         if SCORE in self.metrics and not self.weights:
             raise ValueError(f"a rule about {SCORE} needs a [weights] table")
         return self
+
+    @model_validator(mode="after")
+    def _fallbacks_are_checked_predictions(self) -> "_GateFile":
+        wrong = misplaced(self.rules())
+        if wrong:
+            raise ValueError(wrong)
+        return self
+
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(_rule(name, rule) for name, rule in self.metrics.items())
 
 
 def parse_gate(text: str, *, source: str) -> Gate:
@@ -73,11 +90,14 @@ def parse_gate(text: str, *, source: str) -> Gate:
         ) from error
     return Gate(
         name=parsed.name,
-        rules=tuple(_rule(name, rule) for name, rule in parsed.metrics.items()),
+        rules=parsed.rules(),
         weights=dict(parsed.weights),
         alpha=parsed.alpha,
         minimum_effective_units=parsed.minimum_effective_units,
         maximum_missing_share=parsed.maximum_missing_share,
+        slices_per_gate=parsed.slices_per_gate,
+        minimum_segment_units=parsed.minimum_segment_units,
+        stress_requests=parsed.stress_requests,
     )
 
 
@@ -92,7 +112,14 @@ def read_gate(path: Path) -> Gate:
 
 def _rule(name: str, rule: _NonInferior | _Absolute | _Shown) -> Rule:
     if isinstance(rule, _NonInferior):
-        return NonInferior(metric=name, margin=rule.margin, rows=rule.rows, not_below=rule.not_below)
+        return NonInferior(
+            metric=name,
+            margin=rule.margin,
+            rows=rule.rows,
+            not_below=rule.not_below,
+            fallback=rule.fallback,
+            maximum_bias=rule.maximum_bias,
+        )
     if isinstance(rule, _Shown):
         return Shown(metric=name, rows=rule.rows)
     return Absolute(

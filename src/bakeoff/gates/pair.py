@@ -1,18 +1,24 @@
 """Two replays over the same rows become the pairs that a gate judges."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+
+import numpy as np
 
 from bakeoff.errors import Refused
-from bakeoff.gates.model import PairedRow
-from bakeoff.replay.model import ReplayReport, ReplayRow
+from bakeoff.gates.columns import Pairs
+from bakeoff.gates.slices import ALL, Reading
+from bakeoff.replay.model import ReplayReport
+from bakeoff.replay.scores import Scores
+from bakeoff.stats.paired import unit_codes
 
 
 def check_comparable(candidate: ReplayReport, incumbent: ReplayReport) -> None:
-    """Raises Refused unless both are deterministic and were made over the same rows of one dataset."""
+    """Raises Refused unless both were made over the same rows of one dataset, and a local engine's answers are the
+    same each time. Those of a remote engine may differ; by how much is compared with the margins."""
     if candidate.policy_version_id == incumbent.policy_version_id:
         raise Refused("a policy version is not judged against itself", cure="name the incumbent's replay as the other")
     for report in (candidate, incumbent):
-        if not report.certificate.deterministic:
+        if report.certificate.kind == "exact" and not report.certificate.deterministic:
             raise Refused(
                 f"replay {report.replay_id} is not deterministic: {report.certificate.equal} of "
                 f"{report.certificate.rows} answers were the same the second time",
@@ -22,8 +28,19 @@ def check_comparable(candidate: ReplayReport, incumbent: ReplayReport) -> None:
         raise Refused("the two replays do not cover the same rows", cure="replay both over one dataset and sample")
 
 
-def subject(candidate: ReplayReport, incumbent: ReplayReport) -> dict[str, str]:
-    """Digests of what is judged: a signature on the report covers them."""
+def check_covers(report: ReplayReport, reading: Reading) -> None:
+    """Raises Refused where a replay leaves out slices that the gate reads: who saw answers could have chosen."""
+    covered = report.selection.get("slices") or ALL
+    if report.selection.get("split", "test") != "test" or not set(reading.slices) <= set(covered):
+        raise Refused(
+            f"replay {report.replay_id} covers slices {', '.join(map(str, covered))} of the "
+            f"{report.selection.get('split', 'test')} split; the gate reads {reading} of the test split",
+            cure="replay both versions over what is open: bakeoff gate does it by itself",
+        )
+
+
+def subject(candidate: ReplayReport, incumbent: ReplayReport, reading: Reading) -> dict[str, str]:
+    """Digests of what is judged, and which slices were read: a signature on the report covers them."""
     return {
         "dataset": candidate.dataset_digest,
         "candidate": candidate.fingerprint,
@@ -32,32 +49,37 @@ def subject(candidate: ReplayReport, incumbent: ReplayReport) -> dict[str, str]:
         "incumbent": incumbent.fingerprint,
         "incumbent_version": incumbent.policy_version_id,
         "incumbent_replay": incumbent.digest,
+        **reading.as_subject(),
     }
 
 
-def paired_rows(
-    candidate: Sequence[ReplayRow], incumbent: Sequence[ReplayRow], *, neutral: Callable[[str], bool]
-) -> list[PairedRow]:
-    """One pair per example. `neutral` tells whether an example's logged proposal came from neither policy. Raises
-    Refused where a side lacks an example of the other."""
-    other = {row.example_id: row for row in incumbent}
-    alone = sorted({row.example_id for row in candidate} ^ set(other))
-    if alone:
+def noise(candidate: ReplayReport, incumbent: ReplayReport) -> dict[str, float] | None:
+    """How far the mean advantage may move from run to run, by metric: the sum over remote sides. None where the
+    answers of both are the same in every run; a metric that one of them was not measured on is left out."""
+    remote = [r.certificate.noise for r in (candidate, incumbent) if r.certificate.kind == "noise"]
+    if not remote:
+        return None
+    known = set(remote[0]).intersection(*remote)
+    return {name: sum(each[name] for each in remote) for name in sorted(known)}
+
+
+def pair_scores(candidate: Scores, incumbent: Scores, *, neutral: Mapping[str, bool]) -> Pairs:
+    """One pair per example that `neutral` names: example id -> whether its logged proposal came from neither policy.
+    Raises Refused where a side lacks an example of the other, or has none of these."""
+    if candidate.example_ids != incumbent.example_ids:
+        alone = sorted(set(candidate.example_ids) ^ set(incumbent.example_ids))
         raise Refused(
             f"{len(alone)} examples were answered by one policy only, for instance {alone[0]}",
             cure="replay both over one dataset and sample",
         )
-    return [
-        PairedRow(
-            example_id=row.example_id,
-            unit_id=row.unit_id,
-            neutral=neutral(row.example_id),
-            candidate=_values(row),
-            incumbent=_values(other[row.example_id]),
-        )
-        for row in candidate
-    ]
-
-
-def _values(row: ReplayRow) -> dict[str, float | None]:
-    return {**row.metrics, "latency_s": row.latency_s, "cost": row.cost}
+    at = np.array([n for n, name in enumerate(candidate.example_ids) if name in neutral], dtype=np.intp)
+    ids = [candidate.example_ids[n] for n in at]
+    unit_ids = [candidate.unit_ids[n] for n in at]
+    return Pairs(
+        example_ids=ids,
+        unit_ids=unit_ids,
+        units=unit_codes(unit_ids),
+        neutral=np.array([neutral[name] for name in ids], dtype=np.bool_),
+        candidate={name: column[at] for name, column in candidate.values.items()},
+        incumbent={name: column[at] for name, column in incumbent.values.items()},
+    )

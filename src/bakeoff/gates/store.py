@@ -1,6 +1,6 @@
-"""Gate reports in PostgreSQL, by digest, append-only. The caller owns the transaction."""
+"""Gate reports and opened slices in PostgreSQL, append-only. The caller owns the transaction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from bakeoff.errors import UsageError
 from bakeoff.gates.model import GateReport
+from bakeoff.gates.slices import ALL, Opening, Reading
 from bakeoff.replay.model import ReplayReport
 
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
@@ -24,12 +25,33 @@ class StoredReport:
     report: GateReport
     policy_version_id: str
     fingerprint: str  # of the judged policy spec
-    attempt: int  # how many reports had been made on this dataset's test split, with this one
+    attempt: int  # how many reports had been made on the slices that it read, with this one
     created_at: datetime
 
 
-def insert(conn: Conn, report: GateReport, candidate: ReplayReport, incumbent: ReplayReport, *, now: datetime) -> None:
-    """The same report again is the one that is there."""
+def lock(conn: Conn, task: str) -> None:
+    """Waits until no other gate of `task` opens slices or counts attempts."""
+    list(queries.lock(conn, task=task))
+
+
+def insert(
+    conn: Conn,
+    report: GateReport,
+    candidate: ReplayReport,
+    incumbent: ReplayReport,
+    *,
+    task: str,
+    opening: int,
+    question: str,
+    now: datetime,
+) -> GateReport:
+    """Stores `report` and returns it with its attempt; the same report again is the one that is there. `question`:
+    digest of all that the report answers. Call `lock` before."""
+    there = queries.report(conn, digest=report.digest)
+    if there is not None:
+        return _stored(there).report
+    attempt = queries.attempts(conn, task=task, opening=opening) + 1
+    report = replace(report, attempt=attempt)
     queries.insert_report(
         conn,
         digest=report.digest,
@@ -40,8 +62,13 @@ def insert(conn: Conn, report: GateReport, candidate: ReplayReport, incumbent: R
         gate_digest=report.gate_digest,
         verdict=report.verdict.value,
         report=Jsonb(report.to_json()),
+        attempt=attempt,
+        task=task,
+        opening=opening,
+        question=question,
         created_at=now,
     )
+    return report
 
 
 def find(conn: Conn, digest: str) -> StoredReport:
@@ -52,9 +79,58 @@ def find(conn: Conn, digest: str) -> StoredReport:
     return _stored(row)
 
 
+def answer_to(conn: Conn, question: str) -> GateReport | None:
+    """The report that answers this question already."""
+    row = queries.report_on(conn, question=question)
+    return None if row is None else _stored(row).report
+
+
 def latest(conn: Conn, policy_version_id: str) -> StoredReport | None:
     row = queries.latest_report(conn, policy_version_id=policy_version_id)
     return None if row is None else _stored(row)
+
+
+def judged_datasets(conn: Conn, task: str) -> list[str]:
+    """Digests of the datasets that a gate of `task` has read."""
+    return [row["dataset_digest"] for row in queries.judged_datasets(conn, task=task)]
+
+
+# ---- slices ---------------------------------------------------------------------------------------------------------
+
+
+def reading(conn: Conn, task: str) -> Reading | None:
+    """What gates of `task` read now: the newest opening. None: nothing was opened yet."""
+    rows = list(queries.opened(conn, task=task))
+    if not rows:
+        return None
+    newest = [row for row in rows if row["opening"] == rows[-1]["opening"]]
+    return Reading(
+        opening=newest[0]["opening"],
+        slices=tuple(row["slice"] for row in newest),
+        since=newest[0]["since"],
+        attempts=queries.attempts(conn, task=task, opening=newest[0]["opening"]),
+    )
+
+
+def sealed(conn: Conn, task: str) -> tuple[int, ...]:
+    """Slices that no gate has read, ascending."""
+    broken = {row["slice"] for row in queries.opened(conn, task=task)}
+    return tuple(each for each in ALL if each not in broken)
+
+
+def open_slices(conn: Conn, task: str, opening: Opening, *, dataset_digest: str, now: datetime) -> None:
+    """For good. Call `lock` before."""
+    for each in opening.slices:
+        queries.open_slice(
+            conn,
+            task=task,
+            opening=opening.opening,
+            slice=each,
+            since=opening.since,
+            opened_at=now,
+            dataset_digest=dataset_digest,
+            reason=opening.reason,
+        )
 
 
 def digests(conn: Conn, policy_version_id: str) -> list[str]:

@@ -1,25 +1,78 @@
 """From evidence to a verdict per rule, in words that a product engineer understands."""
 
 import math
+from dataclasses import replace
+from typing import Literal
 
 from bakeoff.gates.evidence import OwnEvidence, PairEvidence, breaks
-from bakeoff.gates.model import Absolute, Gate, NonInferior, Outcome, Shown, Verdict
+from bakeoff.gates.findings import CalibrationCheck
+from bakeoff.gates.model import Absolute, Gate, NonInferior, Outcome, Verdict
+from bakeoff.gates.prediction import trusted, why_not
 from bakeoff.stats.paired import PairedComparison, units_to_prove_a_tie
 from bakeoff.task import Metric
 
+Rows = Literal["all", "neutral", "anchored"]
+
 
 def non_inferior_verdict(
-    gate: Gate, rule: NonInferior, metric: Metric, evidence: PairEvidence, *, harmful: bool
+    gate: Gate,
+    rule: NonInferior,
+    metric: Metric,
+    evidence: PairEvidence,
+    *,
+    harmful: bool,
+    noise: float | None = None,
 ) -> Verdict:
-    """`harmful`: the harm is significant with Holm's correction over the gate's metrics."""
+    """`harmful`: the harm is significant with Holm's correction over the gate's metrics. `noise`: how far the mean of
+    a remote engine may move from one run to the next; None: answers are the same in every run."""
     outcome, reason, needed = _non_inferior(gate, rule, metric, evidence, harmful)
-    return _pair_verdict(rule.metric, "non_inferior", rule, evidence, outcome, reason, rule.margin, needed)
+    if outcome is not Outcome.FAIL and noise is not None and noise >= rule.margin and evidence.comparison.rows:
+        outcome, needed = Outcome.INCONCLUSIVE, None
+        reason = _noisy(noise, rule.margin)
+    found = _pair_verdict(rule.metric, "non_inferior", rule.rows, evidence, outcome, reason, rule.margin, needed)
+    return replace(found, noise=_number(noise))
 
 
-def shown_verdict(rule: Shown, evidence: PairEvidence) -> Verdict:
+def is_too_few(gate: Gate, evidence: PairEvidence) -> bool:
+    """Whether the rows are fewer than the gate's minimum; not whether some lack a value."""
+    return evidence.comparison.effective_units < gate.minimum_effective_units and is_whole(gate, evidence)
+
+
+def is_whole(gate: Gate, evidence: PairEvidence) -> bool:
+    """Whether hardly any value is missing on one side."""
+    return max(evidence.missing_candidate, evidence.missing_incumbent) <= gate.maximum_missing_share
+
+
+def rests_on(rule: NonInferior, own: Verdict, other: Verdict, check: CalibrationCheck | None) -> Verdict:
+    """`own`, of a rule with too few neutral rows, decided by the verdict on its fallback over all rows; only where
+    the prediction was found to be calibrated.
+
+    A prediction sees less than people do, so it understates gains: it can prove that nothing got worse by the margin,
+    never that something got better."""
+    few = f"{own.pairs} neutral rows of {own.units} units are too few"
+    reason = why_not(check, other.metric)
+    if reason is not None or check is None:
+        return replace(own, reason=f"{few}, and {reason}", fallback=other.metric)
+    outcome, said = other.outcome, other.reason
+    if outcome is Outcome.PASS and rule.not_below and (other.estimate or 0.0) < 0:
+        outcome, said = Outcome.INCONCLUSIVE, f"below the incumbent, although within the margin: {other.reason}"
+    return replace(
+        own,
+        outcome=outcome,
+        reason=(
+            f"{few}, so {other.metric} decides over all rows. A prediction understates gains: this can prove that it "
+            f"is not worse by {_short(other.margin or 0.0)}, not that it is better. {said}. "
+            f"Checked on held-out rows: {trusted(check)}"
+        ),
+        fallback=other.metric,
+        units_needed=None if outcome is not Outcome.INCONCLUSIVE else own.units_needed,
+    )
+
+
+def shown_verdict(metric: str, rows: Rows, evidence: PairEvidence) -> Verdict:
     c = evidence.comparison
     reason = f"shown, not gated: {_advantage(c)}" if c.rows else "shown, not gated: no row has both values"
-    return _pair_verdict(rule.metric, "shown", rule, evidence, Outcome.SHOWN, reason, None, None)
+    return _pair_verdict(metric, "shown", rows, evidence, Outcome.SHOWN, reason, None, None)
 
 
 def absolute_verdict(gate: Gate, rule: Absolute, evidence: OwnEvidence) -> Verdict:
@@ -103,8 +156,8 @@ def _absolute(gate: Gate, rule: Absolute, evidence: OwnEvidence) -> tuple[Outcom
 
 def _pair_verdict(
     metric: str,
-    kind: str,
-    rule: NonInferior | Shown,
+    kind: Literal["non_inferior", "shown"],
+    rows: Rows,
     evidence: PairEvidence,
     outcome: Outcome,
     reason: str,
@@ -114,8 +167,8 @@ def _pair_verdict(
     c = evidence.comparison
     return Verdict(
         metric=metric,
-        kind="non_inferior" if kind == "non_inferior" else "shown",
-        rows=rule.rows,
+        kind=kind,
+        rows=rows,
         outcome=outcome,
         reason=reason,
         estimate=_number(c.estimate) if c.rows else None,
@@ -161,6 +214,14 @@ def _too_few(gate: Gate, c: PairedComparison, rows: str) -> str:
     return (
         f"{c.rows} {kind} of {c.units} units count as {c.effective_units:.1f} independent units; "
         f"{gate.minimum_effective_units:g} are needed, about {missing} more"
+    )
+
+
+def _noisy(noise: float, margin: float) -> str:
+    moved = f"may move by {_short(noise)}, no less than" if math.isfinite(noise) else "was never compared with"
+    return (
+        f"a remote engine may answer differently in the next run, and the mean {moved} the margin of "
+        f"{_short(margin)}; average more repeats, or pin the engine"
     )
 
 

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ class Encoder:
         self._answers.encode_special_tokens = True  # a recipe called '<|im_end|>' is text, not the end of a turn
         self._guide = llguidance.hf.from_tokenizer(tokenizer)
         self._grammar = lru_cache(maxsize=64)(self._compile)
+        self._prefix = lru_cache(maxsize=64)(self._prefix_of)
         self._hears_system = _hears_system(tokenizer)
         self._adds_system = self._hears_system and _adds_system_prompt(tokenizer)
         self._control = sorted(token.content for token in tokenizer.added_tokens_decoder.values())
@@ -144,7 +146,7 @@ class Encoder:
         probe = self.encode(_PROBE_MESSAGES, _PROBE_SCHEMA)
         return digest(
             {
-                "template": self.tokenizer.chat_template,
+                "template": self.tokenizer.get_chat_template(),  # of several named ones, the one that is used
                 "prompt_ids": probe.prompt_ids,
                 "answer_ids": probe.answer_ids,
                 "choices": [[c.key, c.index, c.allowed] for c in probe.choices],
@@ -164,6 +166,19 @@ class Encoder:
         text = _render(self.tokenizer, turns)
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    def shared_ids(self, messages: Sequence[Message], prompt_ids: Sequence[int]) -> tuple[int, ...]:
+        """The beginning of `prompt_ids` that every prompt with the same instructions has: what the template writes up
+        to the first word that is not of a system message. It depends on those messages alone, not on what was asked
+        before; () where the prompt's first word melts into it."""
+        instructions = tuple(m.content for m in takewhile(lambda m: m.role == "system", messages))
+        prefix = self._prefix(instructions)
+        return prefix if tuple(prompt_ids[: len(prefix)]) == prefix else ()
+
+    def _prefix_of(self, instructions: tuple[str, ...]) -> tuple[int, ...]:
+        system = [Message(role="system", content=content) for content in instructions]
+        one, other = (self.prompt_ids([*system, Message(role="user", content=probe)]) for probe in ("A", "0"))
+        return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
     def answer_ids(self, text: str) -> tuple[int, ...]:
         """Canonical ids of an answer; control tokens inside it stay plain text."""
         return tuple(self._answers.encode(text, add_special_tokens=False).ids)
@@ -178,14 +193,6 @@ class Encoder:
         answer_ids, choices = self.encode_answer(schema, values or {})
         return Encoded(prompt_ids=self.prompt_ids(messages), answer_ids=answer_ids, choices=choices)
 
-    def is_closed(self, schema: JsonSchema) -> bool:
-        """Can `encode` list this schema's choice points?"""
-        try:
-            self.encode_answer(schema, {})
-        except OpenSchemaError:
-            return False
-        return True
-
     def encode_answer(
         self, schema: JsonSchema, values: Mapping[str, str]
     ) -> tuple[tuple[int, ...], tuple[ChoicePoint, ...]]:
@@ -198,6 +205,14 @@ class Encoder:
             self._choice(key, texts, allowed, values, ids) for key, texts in allowed.items() if len(texts) > 1
         )
         return ids, choices
+
+    def encode_choice(
+        self, schema: JsonSchema, values: Mapping[str, str], key: str
+    ) -> tuple[tuple[int, ...], ChoicePoint]:
+        """As `encode_answer`, for one choice point and without asking the grammar: a walk asks it once, at its end."""
+        allowed = closed_values(schema)
+        ids = self.answer_ids(closed_text(allowed, values))
+        return ids, self._choice(key, allowed[key], allowed, values, ids)
 
     def _choice(
         self,

@@ -1,9 +1,11 @@
 """PolicySpec (the thing replayed and judged), the Engine port, and what running a policy gives."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from bakeoff.errors import UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.task import Answer, Completion, JsonSchema, Message, Violation
 
@@ -16,6 +18,20 @@ class ModelRef:
     base_digest: str  # of the base weights and tokenizer
     adapter: str | None = None  # where the LoRA adapter lies (URI or path); None = untuned
     adapter_digest: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteModel:
+    """A model behind an OpenAI-compatible server. The endpoint is a name, which settings resolve to an address and a
+    key on each machine, so that neither is part of a fingerprint."""
+
+    name: str  # as the server calls it, for instance 'qwen3:8b'
+    endpoint: str  # name of a table [endpoints.NAME] in bakeoff.toml
+    temperature: float | None = 0.0  # None: neither it nor a seed is sent; some hosted models take no other than theirs
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None:  # 0 and 0.0 are one temperature, so they must be one fingerprint
+            object.__setattr__(self, "temperature", float(self.temperature) + 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +57,10 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("per_million_prompt_tokens", "per_million_completion_tokens"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"a price of {getattr(self, name)} {name.replace('_', ' ')}", cure="expected 0 or more"
+                )
             # 2 and 2.0 are one price, so they must be one fingerprint.
             object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
 
@@ -56,28 +76,40 @@ class PolicySpec:
     """Model or function + prompt + decoding + engine. Another serving engine is another spec."""
 
     task: str
-    engine: Literal["transformers", "python", "logged"]  # 'logged': the application itself, which only the log knows
+    engine: Literal["transformers", "openai", "python", "logged"]  # 'logged': the application itself
     prompt_version: str  # of the task; '-' for engine 'logged'
     model: ModelRef | None = None  # for engine 'transformers'
     dtype: Literal["float32", "bfloat16"] | None = None  # for engine 'transformers'
-    decoding: Decoding | None = None  # for engine 'transformers'
+    decoding: Decoding | None = None  # for engines 'transformers' and 'openai'
     function: str | None = None  # for engine 'python': 'package.module:name'
     function_version: str | None = None  # declared by whoever changes the function; for 'logged' the name it has
-    seed: int = 0  # for randomised python policies
+    seed: int = 0  # for randomised python policies, and sent to servers
     price: Price = Price()
+    prompt: str | None = None  # a system prompt of its own, in place of the task's system messages
+    remote: RemoteModel | None = None  # for engine 'openai'
 
     @property
     def needs_engine(self) -> bool:
         """Whether a model answers, so that `Engines.open` has to be asked; functions and the log answer without."""
-        return self.engine == "transformers"
+        return self.engine in ("transformers", "openai")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server answers that others use too: the same request may get another answer next time, so a
+        certificate measures its noise instead of asking for equality."""
+        return self.engine == "openai"
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over everything but where the adapter happens to lie."""
+        """sha256 over everything but where the adapter happens to lie. Fields that came later count where they are
+        set, so that older specs keep their fingerprint."""
         body = asdict(self)
         if body["model"] is not None:
             del body["model"]["adapter"]
-        return digest(body)
+        return digest({name: value for name, value in body.items() if name not in _LATER or value is not None})
+
+
+_LATER = ("prompt", "remote")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +143,8 @@ class Recorded:
 
 
 class Engine(Protocol):
-    """Loads a model once and completes prompts, one at a time (batch size 1: no batch effect can exist)."""
+    """Loads a model once and completes prompts, one at a time (a local one at batch size 1: no batch effect can
+    exist)."""
 
     def complete(
         self,
@@ -121,15 +154,22 @@ class Engine(Protocol):
         decoding: Decoding,
         deadline_s: float | None = None,
     ) -> Completion:
-        """Raises TimeoutError when `deadline_s` seconds of wall-clock time run out; checked at every model step."""
+        """Raises TimeoutError when `deadline_s` seconds of wall-clock time run out: a local model looks at every step,
+        a remote one is cut off in the middle of whatever it does, retries included. Raises Unreachable where a server
+        does not answer."""
         ...
 
     def describe(self) -> Mapping[str, Any]:
-        """Library versions, dtype, threads: stamped on replays, not part of the spec's fingerprint."""
+        """Library versions, dtype, threads, what a server says of itself: stamped on replays, not part of the spec's
+        fingerprint."""
         ...
 
 
 class Engines(Protocol):
     """Opens an engine for a spec; keeps the ones in use loaded."""
 
-    def open(self, spec: PolicySpec) -> Engine: ...
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> Engine:
+        """`threads`: CPU threads of a local model, None for those of the settings; servers have their own.
+
+        Raises UsageError, Refused or Unreachable where the spec cannot be run here."""
+        ...

@@ -23,8 +23,9 @@ from bakeoff.lifecycle.online import (
     start_experiment,
     stop_experiment,
 )
-from bakeoff.lifecycle.replay import replay
+from bakeoff.lifecycle.replay import replay, replay_shard
 from bakeoff.lifecycle.reporting import write_report
+from bakeoff.lifecycle.slices import open_slices
 
 __all__ = [
     "Deps",
@@ -44,12 +45,14 @@ __all__ = [
     "look",
     "monitor",
     "name_last_resort",
+    "open_slices",
     "plan",
     "plan_back",
     "promote",
     "register",
     "reject",
     "replay",
+    "replay_shard",
     "start_experiment",
     "stop_experiment",
     "train",

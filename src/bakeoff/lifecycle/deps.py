@@ -10,6 +10,7 @@ from typing import Protocol
 from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines
 from bakeoff.registry.model import ModelRegistry
+from bakeoff.replay.workers import Workers
 from bakeoff.serving import decide as serving
 from bakeoff.training.run import Bases
 from bakeoff.training.tracker import Tracker
@@ -31,6 +32,7 @@ class Deps:
     tracker: Tracker
     models: ModelRegistry
     engines: Engines
+    workers: Workers  # who answer a replay
     bases: Bases  # base models by name
     datasets_root: str
     work: Path  # scratch folder for adapters and bundles

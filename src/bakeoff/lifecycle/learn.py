@@ -50,9 +50,9 @@ def check_skew(deps: Deps, task: Task, *, since: datetime, until: datetime, samp
     return skew.compare((each.name, each.request, again) for each, again in zip(drawn, rebuilt, strict=True))
 
 
-def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: Price) -> Trained:
+def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: Price, processes: int = 1) -> Trained:
     """Rows -> fine-tuned adapter, with everything the contract asks for in the tracker. `price` is what an answer
-    of this model will be said to cost."""
+    of this model will be said to cost; `processes` of this machine train side by side."""
     with deps.progress.stage("train") as move:
         return training_run.train(
             deps.tracker,
@@ -63,6 +63,7 @@ def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: P
             spec,
             work=deps.work,
             threads=deps.threads,
+            processes=processes,
             provenance=deps.provenance,
             price=price,
             on_step=move,

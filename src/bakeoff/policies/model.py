@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from bakeoff.fingerprint import digest, short
 from bakeoff.inference.model import PolicySpec
 
 NAMESPACE = uuid.UUID("0b0c3a2e-5d0e-5a53-8f9b-3f3c1f0e7a10")
@@ -46,9 +47,14 @@ class PolicyVersion:
     @property
     def what(self) -> str | None:
         """What answers, in a few words."""
+        spec, model = self.spec, self.spec.model.base if self.spec.model else None
         if self.is_external:
-            return f"the application itself ({self.spec.function_version})"
-        return self.spec.function or (self.spec.model.base if self.spec.model else None)
+            return f"the application itself ({spec.function_version})"
+        if spec.function is not None:
+            return spec.function
+        if spec.remote is not None:
+            model = f"{spec.remote.name} on {spec.remote.endpoint}"
+        return model if spec.prompt is None else f"{model}, prompt {short(digest(spec.prompt))}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

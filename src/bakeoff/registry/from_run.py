@@ -21,7 +21,8 @@ from bakeoff.task import Request, Task
 from bakeoff.training import contract
 from bakeoff.training.adapter import CONFIG, ENCODING, WEIGHTS, adapter_digest, tensor_shapes
 from bakeoff.training.preflight import generation_prompt_problem
-from bakeoff.training.run import ADAPTER_TAG, SPEC_FILE, TOKENIZER_FILES, Base, Bases, Trained
+from bakeoff.training.run import ADAPTER_TAG, SPEC_FILE, Base, Bases, Trained
+from bakeoff.training.tokenizer import TOKENIZER_FILES
 from bakeoff.training.tracker import RunRecord, Tracker
 
 ASSUMED_TAG = "assumed"
@@ -114,6 +115,17 @@ def _fetch(tracker: Tracker, record: RunRecord, folder: Path, bundle: Path, foun
                 shutil.copy(tracker.download(record.run_id, folder / "download", path), bundle / target / name)
     if SPEC_FILE in record.artifacts:
         shutil.copy(tracker.download(record.run_id, folder / "download", SPEC_FILE), bundle / SPEC_FILE)
+
+
+def fetch_adapter(tracker: Tracker, record: RunRecord, to: Path) -> Path:
+    """The adapter's folder of any trainer's run, downloaded into `to`. Raises UsageError where it logged none, or
+    several."""
+    found = _Findings()
+    place = _place(record.artifacts, WEIGHTS, found)
+    if place is None:
+        problem = found.problems[0] if found.problems else f"it logged no {WEIGHTS}"
+        raise UsageError(f"run {record.run_id} has no adapter: {problem}", cure="bakeoff runs list shows the runs")
+    return tracker.download(record.run_id, to, "" if place == "." else place)
 
 
 def _place(artifacts: Iterable[str], mark: str, found: _Findings) -> str | None:

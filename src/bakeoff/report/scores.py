@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bakeoff.gates.model import SCORE, STANDARD_METRICS, Gate, Verdict
-from bakeoff.gates.score import paired_scores
+from bakeoff.gates.score import Values, offline_eval_score
 from bakeoff.replay.model import ReplayRow
 from bakeoff.report.model import Evidence, Pair
 from bakeoff.task import Example, Metric
@@ -21,7 +21,7 @@ def pair(
     """Two answers with their columns. The combined score is there where the rules that weigh it are known."""
     values = _values(ours), _values(theirs)
     if gate is not None and gate.weights:
-        scored = paired_scores(gate.weights, known, *values)
+        scored = [_score(gate.weights, known, own, other) for own, other in (values, values[::-1])]
         values = {**values[0], SCORE: scored[0]}, {**values[1], SCORE: scored[1]}
     return Pair(example=example, neutral=neutral, candidate=ours, incumbent=theirs, values=values)
 
@@ -54,3 +54,13 @@ def judged_on(evidence: Evidence, verdict: Verdict) -> list[Pair]:
 
 def _values(row: ReplayRow) -> dict[str, float | None]:
     return {**row.metrics, "latency_s": row.latency_s, "cost": row.cost}
+
+
+def _score(weights: Mapping[str, float], known: Mapping[str, Metric], own: Values, other: Values) -> float | None:
+    """As the gate computes it: over the metrics that both have, and none where only the other side has one."""
+    if any(own.get(name) is None and other.get(name) is not None for name in weights):
+        return None
+    both = {
+        name: weight for name, weight in weights.items() if own.get(name) is not None and other.get(name) is not None
+    }
+    return offline_eval_score(both, known, own)

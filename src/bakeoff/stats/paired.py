@@ -37,9 +37,13 @@ class PairedComparison:
     method: Literal["jackknife", "sparse", "exact", "none"]  # which rule gave the bounds
 
 
+Units = Sequence[str] | npt.NDArray[np.intp]
+"""The unit of each row, (n,): its id, or a number from 0 that stands for it (see `unit_codes`)."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitSums:
-    """Differences added up per unit; units in order of first sight."""
+    """Differences added up per unit; units in order of first sight, or of their numbers."""
 
     sums: npt.NDArray[np.float64]  # (G,) sum of differences
     counts: npt.NDArray[np.float64]  # (G,) rows
@@ -55,22 +59,28 @@ def effective_units(counts: npt.ArrayLike) -> float:
     return float(k.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def unit_sums(differences: Sequence[float], units: Sequence[str]) -> UnitSums:
-    """Adds up `differences` (n,) per unit id (n,). Raises ValueError on unequal lengths, or NaN or inf."""
-    if len(differences) != len(units):
-        raise ValueError(f"{len(differences)} differences for {len(units)} unit ids; expected one id per row")
+def unit_codes(units: Units) -> npt.NDArray[np.intp]:
+    """A number from 0 for each unit id, in order of first sight, (n,). Numbers stay what they are."""
+    if isinstance(units, np.ndarray):
+        return units.astype(np.intp, copy=False)
     index: dict[str, int] = {}
-    place = np.array([index.setdefault(unit, len(index)) for unit in units], dtype=np.intp)
-    d = np.asarray(differences, dtype=np.float64)
+    return np.array([index.setdefault(unit, len(index)) for unit in units], dtype=np.intp)
+
+
+def unit_sums(differences: npt.ArrayLike, units: Units) -> UnitSums:
+    """Adds up `differences` (n,) per unit (n,). Raises ValueError on unequal lengths, or NaN or inf."""
+    d, place = np.asarray(differences, dtype=np.float64), unit_codes(units)
+    if len(d) != len(place):
+        raise ValueError(f"{len(d)} differences for {len(place)} unit ids; expected one id per row")
     if not np.isfinite(d).all():
         raise ValueError("a difference is not finite; leave undefined rows out, missing is never a number")
-    size = len(index)
-    counts = np.bincount(place, minlength=size).astype(np.float64)
-    worse = np.bincount(place[d < 0], minlength=size) > 0
-    better = np.bincount(place[d > 0], minlength=size) > 0
+    counts = np.bincount(place)
+    seen = counts > 0  # numbers of units without a row are no units here
+    worse = np.bincount(place[d < 0], minlength=len(counts)) > 0
+    better = np.bincount(place[d > 0], minlength=len(counts)) > 0
     return UnitSums(
-        sums=np.bincount(place, weights=d, minlength=size).astype(np.float64),
-        counts=counts,
+        sums=np.bincount(place, weights=d, minlength=len(counts))[seen].astype(np.float64),
+        counts=counts[seen].astype(np.float64),
         worse=int(worse.sum()),
         better=int(better.sum()),
         discordant=int((worse | better).sum()),
@@ -103,8 +113,8 @@ def units_to_prove_a_tie(margin: float, span: float, alpha: float) -> int:
 
 
 def compare_pairs(
-    differences: Sequence[float],
-    units: Sequence[str],
+    differences: npt.ArrayLike,
+    units: Units,
     *,
     alpha: float,
     span: float | None = None,
@@ -120,13 +130,14 @@ def compare_pairs(
     Soc. B 54) on the side of the long tail. If one unit in twenty loses everything, the t interval alone would
     pass a loss of the margin with probability up to .12; so guarded it is at most .07 for 30 units and more.
     """
-    grouped = unit_sums(differences, units)
+    d = np.asarray(differences, dtype=np.float64)
+    grouped = unit_sums(d, units)
     effective = effective_units(grouped.counts)
     if len(grouped.counts) == 0:
         return _comparison(grouped, 0.0, math.inf, (-math.inf, math.inf), 1.0, math.inf, alpha, "none")
     estimate = float(grouped.sums.sum() / grouped.counts.sum())
     se = jackknife_se(grouped.sums, grouped.counts)
-    if len(set(differences)) == 1 or se <= 1e-12 * max(abs(d) for d in differences):
+    if d.min() == d.max() or se <= 1e-12 * np.abs(d).max():
         bounds = _exact_bounds(estimate, effective, alpha, span)
         reach = max(abs(bounds[0] - estimate), abs(bounds[1] - estimate))
         p_harm = _exact_p_harm(estimate, effective, span)

@@ -5,12 +5,13 @@ pushed apart by how much clustering inflates the variance of I = 1{Y <= q}.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats as sps
 
+from bakeoff.stats.paired import Units, unit_codes
 from bakeoff.stats.ratio import ratio
 
 
@@ -27,12 +28,12 @@ class QuantileEstimate:
     enough_rows: bool  # n >= 4 p / (1 - p): 76 rows for the 95th percentile
 
 
-def quantile(values: Sequence[float], units: Sequence[str], level: float, *, alpha: float = 0.05) -> QuantileEstimate:
+def quantile(values: npt.ArrayLike, units: Units, level: float, *, alpha: float = 0.05) -> QuantileEstimate:
     """Quantile `level` in (0, 1) of `values` (n,) that belong to `units` (n,). ValueError without rows."""
-    if not values or len(values) != len(units) or not 0 < level < 1:
-        raise ValueError(f"{len(values)} values, {len(units)} unit ids, level {level}; expected rows and 0 < level < 1")
     y = np.sort(np.asarray(values, dtype=np.float64))
     n = len(y)
+    if not n or n != len(units) or not 0 < level < 1:
+        raise ValueError(f"{n} values, {len(units)} unit ids, level {level}; expected rows and 0 < level < 1")
     value = float(y[min(n - 1, max(0, math.ceil(n * level) - 1))])
     factor = cluster_factor(values, units, value)
     z = float(sps.norm.ppf(1 - alpha / 2))
@@ -51,13 +52,11 @@ def quantile(values: Sequence[float], units: Sequence[str], level: float, *, alp
     )
 
 
-def cluster_factor(values: Sequence[float], units: Sequence[str], at: float) -> float:
+def cluster_factor(values: npt.ArrayLike, units: Units, at: float) -> float:
     """How much clustering inflates the variance of the share of `values` <= `at`; at least 1."""
-    below: dict[str, float] = {}
-    rows: dict[str, float] = {}
-    for value, unit in zip(values, units, strict=True):
-        below[unit] = below.get(unit, 0.0) + (value <= at)
-        rows[unit] = rows.get(unit, 0.0) + 1
-    share = ratio(list(below.values()), list(rows.values()))
-    iid = share.value * (1 - share.value) / len(values)
+    place, is_below = unit_codes(units), np.asarray(values, dtype=np.float64) <= at
+    rows = np.bincount(place)
+    below = np.bincount(place[is_below], minlength=len(rows))
+    share = ratio(below[rows > 0], rows[rows > 0])
+    iid = share.value * (1 - share.value) / len(place)
     return max(1.0, share.se**2 / iid) if iid > 0 and math.isfinite(share.se) else 1.0

@@ -9,7 +9,7 @@ import json
 import random
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,9 +23,10 @@ from trl import SFTConfig, SFTTrainer
 
 from bakeoff.fingerprint import digest
 from bakeoff.inference.choice_logits import ChoiceIndex, Trunk, allowed_logits, index_choices
-from bakeoff.training import checkpoint
+from bakeoff.training import checkpoint, processes
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.choice_loss import choice_loss
+from bakeoff.training.lora import write_adapter
 from bakeoff.training.model import UNLABELLED, CurvePoint, OnStep, TrainResult, TrainSpec
 from bakeoff.training.rows import EncodedPair, EncodedRow
 
@@ -60,14 +61,37 @@ class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types: its 
         self.about: Mapping[str, Any] = {}
         self.seconds_before = self.bookkeeping = self.began = self.kept_at = 0.0
         self.model_accepts_loss_kwargs = True  # the loss is normalised over the whole batch, not per micro-batch
+        self.order: processes.EvenOrder | None = None  # of the rows, where several processes share them
         for parameter in self.model.parameters():  # TRL puts adapters of a 4-bit base into bfloat16; ours train alike
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
 
+    # ---- the rows ----
+
+    def learn_from(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Makes `rows` what is trained on. Where several processes share them, `processes.EvenOrder` wants a blank one
+        behind them."""
+        blanks = [processes.blank(rows)] if self.accelerator.num_processes > 1 else []
+        self.train_dataset = Dataset.from_list([dict(row) for row in (*rows, *blanks)])
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        count = self.accelerator.num_processes
+        if count == 1:
+            return super()._get_train_sampler(train_dataset)
+        rows = len(self.train_dataset) - 1
+        self.order = processes.EvenOrder(rows, self.args.per_device_train_batch_size * count, self.args.data_seed)
+        return self.order
+
     # ---- the loss ----
 
+    def count(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """What the loss of these batches is a mean over: their labelled choices."""
+        return torch.stack([(batch["targets"] != UNLABELLED).sum() for batch in batches]).sum()
+
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        return sum((batch["targets"] != UNLABELLED).sum() for batch in batch_samples).to(device)
+        """Of all processes together."""
+        items: torch.Tensor = self.accelerator.reduce(self.count(batch_samples).to(device), "sum")
+        return items
 
     def choice_logits(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """[n, k] float32 logits of the allowed tokens of every choice in the batch."""
@@ -78,30 +102,42 @@ class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types: its 
             hidden = self.trunk.body(input_ids=ids, use_cache=False).last_hidden_state
         return allowed_logits(hidden, self.trunk.head, index, self.trunk.cap)
 
+    def loss(self, inputs: Mapping[str, torch.Tensor], items: torch.Tensor) -> torch.Tensor:
+        """Share of this micro-batch in the loss of a batch with `items`, see `count`."""
+        return choice_loss(self.choice_logits(inputs), inputs["targets"], items)
+
     def compute_loss(
         self,
-        model: Any,  # noqa: ARG002 - the trunk is the same module without the head
+        model: Any,
         inputs: Mapping[str, torch.Tensor],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        targets = inputs["targets"]
-        items = (targets != UNLABELLED).sum() if num_items_in_batch is None else num_items_in_batch
-        loss = choice_loss(self.choice_logits(inputs), targets, items)
+        items = self.count([inputs]) if num_items_in_batch is None else num_items_in_batch
+        loss = processes.within(model, self.model, lambda: self.loss(inputs, items))
+        loss = loss * self.accelerator.num_processes  # gradients and losses are averaged over processes, not summed
         return (loss, None) if return_outputs else loss
 
     def validation(self) -> dict[str, float]:
         """Curve -> value over the held-out rows, one row at a time: their loss per labelled choice."""
-        batches = [self.data_collator([row]) for row in self.held_out]
-        items = self._get_num_items_in_batch(batches, self.args.device)
+        return {"validation_loss": self.over_held_out(lambda batch, items: [self.loss(batch, items)])[0]}
+
+    def over_held_out(self, parts: Callable[[Any, torch.Tensor], Sequence[torch.Tensor]]) -> list[float]:
+        """Sums of `parts` (batch, items of all batches) over the held-out rows. Each process does all: they are few."""
+        batches = [self._prepare_inputs(self.data_collator([row])) for row in self.held_out]
+        items = self.count(batches)
         self.model.eval()
         with torch.no_grad():
-            losses = [
-                float(self.compute_loss(None, self._prepare_inputs(batch), num_items_in_batch=items))
-                for batch in batches
-            ]
+            found = [parts(batch, items) for batch in batches]
         self.model.train()
-        return {"validation_loss": sum(losses)}
+        return [sum(map(float, each)) for each in zip(*found, strict=True)]
+
+    def add_up(self, values: Sequence[float]) -> list[float]:
+        """Sums over all processes."""
+        if self.accelerator.num_processes == 1:
+            return list(values)
+        total = self.accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=self.args.device), "sum")
+        return [float(value) for value in total]
 
     def step_metrics(self) -> dict[str, float]:
         """What a recipe measures at every step beside the loss; asked once per step."""
@@ -121,6 +157,8 @@ class ChoiceTrainer(SFTTrainer):  # type: ignore[misc]  # trl has no types: its 
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ARG002 - transformers' signature
         assert self.keeping is not None  # else none is ever due
+        if not self.accelerator.is_main_process:  # all hold the same
+            return
         began = time.perf_counter()
         tensors, state = checkpoint.pack(self.model, self.optimizer, self.lr_scheduler)
         state["curves"] = [asdict(point) for point in self.curves]
@@ -160,21 +198,31 @@ def fit(trainer: ChoiceTrainer, about: Mapping[str, Any]) -> Fitted:
     trainer.about = about
     found = None if trainer.keeping is None else checkpoint.newest(trainer.keeping.root, about)
     resumed_at = 0 if found is None else checkpoint.read(found).step
+    if trainer.accelerator.num_processes > 1:
+        processes.same_everywhere(trainer.accelerator, resumed_at)
     trainer.began = trainer.kept_at = time.perf_counter()
     trainer.train(resume_from_checkpoint=None if found is None else str(found))
     seconds = trainer.seconds_before + time.perf_counter() - trainer.began
     return Fitted(resumed_at=resumed_at, seconds=seconds, bookkeeping=trainer.bookkeeping)
 
 
-def about(spec: TrainSpec, rows: Sequence[Any], threads: int) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be gone on from: anything that changes the result."""
+def about(trainer: ChoiceTrainer, spec: TrainSpec, rows: Sequence[Any], threads: int) -> dict[str, Any]:
+    """What must be equal for a checkpoint to be gone on from: anything that changes the result, be it by rounding."""
     return {
         "train_fingerprint": spec.fingerprint,
         "rows": digest([asdict(row) for row in rows]),
         "threads": threads,
+        "processes": trainer.accelerator.num_processes,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "versions": versions(),
     }
+
+
+def keep(trainer: ChoiceTrainer, spec: TrainSpec, template_digest: str, out_dir: Path) -> None:
+    """The first process writes the adapter, the others wait until it lies there."""
+    if trainer.accelerator.is_main_process:
+        write_adapter(trainer.model, spec, template_digest, out_dir)
+    trainer.accelerator.wait_for_everyone()
 
 
 def summed_up(
@@ -206,6 +254,7 @@ def summed_up(
         trainable_parameters=sum(size for size, is_trained in sizes if is_trained),
         total_parameters=sum(size for size, _ in sizes),
         threads=threads,
+        processes=trainer.accelerator.num_processes,
         curves=tuple(trainer.curves),
         seconds=fitted.seconds,
         bookkeeping_seconds=fitted.bookkeeping,
@@ -223,6 +272,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers' types are n
     def __init__(self, on_step: OnStep | None) -> None:
         self.on_step = on_step
         self.trainer: ChoiceTrainer | None = None
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - transformers' signature
+        """A loader that begins in the middle of an epoch, after a checkpoint, does not tell the order which one."""
+        if self.trainer is not None and self.trainer.order is not None:
+            self.trainer.order.set_epoch(state.global_step // (state.max_steps // args.num_train_epochs))
 
     def _validate(self, step: int) -> None:
         trainer = self.trainer
@@ -270,25 +324,26 @@ def open_trainer(
     watch = Watch(on_step)
     trainer = kind(
         args=arguments(spec, len(rows), scratch),
-        train_dataset=Dataset.from_list([dict(row) for row in rows]),
+        train_dataset=Dataset.from_list([dict(rows[0])]),  # TRL wants one already; `learn_from` has them all
         callbacks=[watch],
         **kwargs,
     )
     trainer.remove_callback(PrinterCallback)  # stdout belongs to the caller
     watch.trainer = trainer
+    trainer.learn_from(rows)
     return trainer
 
 
 def arguments(spec: TrainSpec, rows: int, scratch: Path) -> SFTConfig:
+    """Settings of the loop; accelerate learns here whether torchrun started several processes."""
     steps = -(-rows // spec.batch_size) * spec.epochs
-    return SFTConfig(
+    found = SFTConfig(
         output_dir=str(scratch),
         num_train_epochs=spec.epochs,
         learning_rate=spec.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=round(_WARMUP_SHARE * steps),
         per_device_train_batch_size=spec.micro_batch,
-        gradient_accumulation_steps=spec.batch_size // spec.micro_batch,
         optim="adamw_torch",
         weight_decay=0.0,
         seed=spec.seed,
@@ -305,7 +360,10 @@ def arguments(spec: TrainSpec, rows: int, scratch: Path) -> SFTConfig:
         report_to="none",
         save_strategy="no",  # `Watch` says when
         disable_tqdm=True,
+        ddp_find_unused_parameters=False,  # every pass uses every adapter
     )
+    found.gradient_accumulation_steps = spec.accumulation(found.world_size)
+    return found
 
 
 def columns(row: Any) -> dict[str, Any]:

@@ -102,6 +102,21 @@ class TrainSpec:
         """Those of `rows` (oldest first) that are used: the last `max_rows`."""
         return rows if self.max_rows is None else rows[-self.max_rows :]
 
+    def accumulation(self, processes: int) -> int:
+        """Forward passes of each process per optimizer step, so that all together see `batch_size` rows.
+
+        Raises UsageError where that is no whole number."""
+        together = self.micro_batch * processes
+        if self.batch_size % together:
+            fitting = -(-self.batch_size // together) * together
+            raise UsageError(
+                f"--batch-size {self.batch_size} cannot be shared by {processes} processes with --micro-batch "
+                f"{self.micro_batch} each",
+                cure=f"--batch-size {fitting}, or any multiple of {together}; or fewer processes, or a smaller "
+                "--micro-batch, as long as their product divides the batch",
+            )
+        return self.batch_size // together
+
     @property
     def fingerprint(self) -> str:
         """sha256 over all fields."""
@@ -175,7 +190,8 @@ class TrainResult:
     tokens: int  # tokens seen in training, all epochs, without padding
     trainable_parameters: int
     total_parameters: int
-    threads: int
+    threads: int  # of each process
+    processes: int  # that trained side by side, each on its share of every batch
     curves: tuple[CurvePoint, ...]
     seconds: float  # wall-clock of all attempts, without loading the model; never part of a digest
     bookkeeping_seconds: float  # of those, spent on checkpoints and logging

@@ -13,17 +13,25 @@ from bakeoff.datasets.model import Dataset, Split
 from bakeoff.errors import BakeoffError
 from bakeoff.inference.encode import Encoder
 from bakeoff.task import Task
-from bakeoff.training import run_file, starts, worker
+from bakeoff.training import launch, run_file, starts, worker
 from bakeoff.training.contract import CONTRACT
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
 from bakeoff.training.rows import encode
-from bakeoff.training.run import learnable
+from bakeoff.training.run import learnable, threads_each
 from bakeoff.training.run_file import RunFile
 from bakeoff.training.sizes import Memory, memory, read_shape, trainable
 
 WARM_STEPS = 3
 """Steps that are really trained to measure the speed; the first of them only warms up."""
 _SPEED_FIELDS = ("base_digest", "recipe", "dtype", "micro_batch", "lora_r", "lora_layers")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crew:
+    """Who trains."""
+
+    processes: int
+    threads: int  # CPU threads of each
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +47,7 @@ class Plan:
     """A run that was not started."""
 
     spec: TrainSpec
+    processes: int  # that share every batch
     rows: int  # to train on, per epoch; pairs for lora_dpo
     rows_too_long: int  # more than max_tokens; above 0.5 % the run would be refused
     validation_rows: int
@@ -47,7 +56,7 @@ class Plan:
     steps: int  # optimizer steps
     base_parameters: int
     trainable_parameters: int
-    memory: Memory
+    memory: Memory  # of each process
     speed: Speed | None  # None: neither measured nor known from a run
     logged: tuple[str, ...]  # what the tracker would get
 
@@ -58,27 +67,38 @@ class Plan:
 
 
 def plan(
-    task: Task, dataset: Dataset, spec: TrainSpec, *, base_dir: Path, work: Path, threads: int, measure: bool
+    task: Task,
+    dataset: Dataset,
+    spec: TrainSpec,
+    *,
+    base_dir: Path,
+    work: Path,
+    threads: int,
+    processes: int = 1,
+    measure: bool,
 ) -> Plan:
     """Reads the dataset and encodes its rows. With `measure`, and where no run of the same kind is kept in `work`,
     trains a few steps on the newest rows in a scratch folder.
 
     Raises Refused where the recipe cannot run here, UsageError for rows that cannot be encoded."""
+    launch.require_machine(spec, processes)
     rows = files.load(dataset.uri, splits=(Split.TRAIN, Split.VALIDATION))
     learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
-    worker.require(spec, learn)
+    worker.require_pairs(spec, learn)
+    crew = Crew(processes=processes, threads=threads_each(threads, processes))
     encoder = Encoder.open(base_dir)
     used = spec.newest(learn)
     encoded = (encode(encoder, row, spec.decoding_mode) for row in used)
     lengths = [len(row.input_ids) for row in encoded if row.carries_loss]
     kept = [length for length in lengths if length <= spec.max_tokens]
     shape = read_shape(base_dir)
-    speed = known_speed(work, spec, threads)
+    speed = known_speed(work, spec, crew)
     if speed is None and measure and kept:
         start = starts.folder_of(work, spec.start)
-        speed = measured_speed(spec, used, base_dir=base_dir, start_dir=start, threads=threads)
+        speed = measured_speed(spec, used, base_dir=base_dir, start_dir=start, crew=crew)
     return Plan(
         spec=spec,
+        processes=processes,
         rows=len(kept),
         rows_too_long=len(lengths) - len(kept),
         validation_rows=len(watch),
@@ -93,8 +113,9 @@ def plan(
     )
 
 
-def known_speed(work: Path, spec: TrainSpec, threads: int) -> Speed | None:
-    """Of the latest run below `work` with the same base, recipe, number format, adapter, micro-batch and threads."""
+def known_speed(work: Path, spec: TrainSpec, crew: Crew) -> Speed | None:
+    """Of the latest run below `work` with the same base, recipe, number format, adapter, micro-batch, processes and
+    threads."""
     wanted = {name: getattr(spec, name) for name in _SPEED_FIELDS}
     for path in sorted((work / "runs").glob(f"*/worker/{run_file.RESULT}"), key=_moment, reverse=True):
         try:
@@ -102,8 +123,8 @@ def known_speed(work: Path, spec: TrainSpec, threads: int) -> Speed | None:
             done: Mapping[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError):
             continue
-        alike = asked["threads"] == threads and all(asked["spec"][n] == value for n, value in wanted.items())
-        if alike and done["seconds"] > 0:
+        manned = (done.get("processes", 1), asked["threads"]) == (crew.processes, crew.threads)
+        if manned and all(asked["spec"][n] == value for n, value in wanted.items()) and done["seconds"] > 0:
             return Speed(tokens_per_second=done["tokens"] / done["seconds"], source=f"run in {path.parent.parent.name}")
     return None
 
@@ -118,7 +139,7 @@ def measured_speed(
     *,
     base_dir: Path,
     start_dir: Path | None,
-    threads: int,
+    crew: Crew,
 ) -> Speed | None:
     """Trains `WARM_STEPS` steps on the newest rows and times all but the first. None for rows that cannot be trained
     on: the run itself will say why."""
@@ -129,10 +150,11 @@ def measured_speed(
         place = Path(folder)
         run = RunFile(
             spec=short, rows=few, validation_rows=few[:1], base_dir=base_dir, start_dir=start_dir,
-            out_dir=place / "adapter", checkpoints=place / "checkpoints", threads=threads,
+            out_dir=place / "adapter", checkpoints=place / "checkpoints", threads=crew.threads,
         )  # fmt: skip
         try:
-            result = worker.execute(run_file.write(place, run), lambda *_: moments.append(time.perf_counter()))
+            path = run_file.write(place, run)
+            result = launch.carry_out(path, lambda *_: moments.append(time.perf_counter()), processes=crew.processes)
         except BakeoffError:
             return None
     if len(moments) < 2:

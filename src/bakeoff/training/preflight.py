@@ -11,6 +11,7 @@ from bakeoff.inference.encode import Encoder, json_text
 from bakeoff.task import Task
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
 from bakeoff.training.rows import TOO_LONG_AT_MOST, encode
+from bakeoff.training.tokenizer import tokenizer_problem
 
 Learnable = Sequence[TrainingRow | PairRow]
 LOOKED_AT = 64
@@ -59,9 +60,7 @@ def _base_problems(learn: Learnable, watch: Learnable, base_dir: Path, spec: Tra
     except BakeoffError as error:
         yield str(error)
         return
-    problem = generation_prompt_problem(encoder.tokenizer)
-    if problem:
-        yield problem
+    yield from filter(None, [tokenizer_problem(base_dir), generation_prompt_problem(encoder.tokenizer)])
     for found in (spec.newest(learn), watch):
         try:
             yield from _length_problems(encoder, found, spec)

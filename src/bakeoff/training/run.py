@@ -15,14 +15,14 @@ from bakeoff.errors import BakeoffError, Refused
 from bakeoff.fingerprint import canonical_json, short
 from bakeoff.inference.model import Decoding, Engines, ModelRef, PolicySpec, Price
 from bakeoff.task import Request, Task
-from bakeoff.training import contract, evals, outbox, preflight, run_file, starts, worker
+from bakeoff.training import contract, evals, launch, outbox, preflight, run_file, starts, worker
 from bakeoff.training.adapter import adapter_digest
 from bakeoff.training.metric_log import MetricLog
 from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.run_file import RunFile
+from bakeoff.training.tokenizer import copy_tokenizer
 from bakeoff.training.tracker import FINGERPRINT_TAG, Tracker
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 ADAPTER_TAG = "adapter_digest"
 SPEC_FILE = "train_spec.json"
 WORKER = "worker"  # in the run's folder: the run file
@@ -77,6 +77,7 @@ def train(
     *,
     work: Path,
     threads: int,
+    processes: int = 1,
     provenance: Mapping[str, str],
     price: Price,
     on_step: Callable[[int, int], None],
@@ -84,7 +85,12 @@ def train(
     """Trains `spec` on `dataset`, or returns the complete run with the same fingerprint. A killed run leaves
     nothing that counts; the next one goes on from its last checkpoint and makes the same adapter. Where the tracker
     went away during training, what was trained is kept, and this call raises Unreachable; the next one only sends
-    it."""
+    it.
+
+    Args:
+        processes: of this machine; they share every batch and change the result by rounding alone.
+        threads: CPU threads of all of them together."""
+    launch.require_machine(spec, processes)
     folder = work / "runs" / short(spec.fingerprint)
     bundle = folder / "bundle"
     requested = requested_params(spec, dataset)
@@ -106,7 +112,7 @@ def train(
         return _finished(trained, known.run_id)
     base = bases.resolve(spec.base)
     learn, watch = (learnable(task, rows, split, spec.recipe) for split in (Split.TRAIN, Split.VALIDATION))
-    worker.require(spec, learn)
+    worker.require_pairs(spec, learn)
     preflight.check(task, dataset, rows, learn, watch, base_dir=base.path, spec=spec)
     planned = RunFile(
         spec=spec,
@@ -116,12 +122,12 @@ def train(
         start_dir=starts.folder_of(work, spec.start),
         out_dir=folder / "adapter",
         checkpoints=folder / CHECKPOINTS,
-        threads=threads,
+        threads=threads_each(threads, processes),
     )
     with _alone(folder):
         run_id = _open(tracker, task, dataset, spec, requested, provenance, folder)
         try:
-            _run(tracker, engines, task, rows, planned, base, folder, run_id, on_step)
+            _run(tracker, engines, task, rows, planned, processes, base, folder, run_id, on_step)
         except BaseException:
             if outbox.state(folder) == "open":
                 outbox.finish(folder, outbox.Done(failed=True, params={}, tags={}, artifacts={}))
@@ -130,6 +136,11 @@ def train(
             raise
         outbox.sync_or_explain(tracker, folder)
     return replace(_finished(trained, run_id), reused=False)
+
+
+def threads_each(threads: int, processes: int) -> int:
+    """CPU threads of each process."""
+    return max(1, threads // processes)
 
 
 @contextmanager
@@ -251,6 +262,7 @@ def _run(
     task: Task,
     rows: Sequence[Row],
     planned: RunFile,
+    processes: int,
     base: Base,
     folder: Path,
     run_id: str,
@@ -264,7 +276,7 @@ def _run(
             log.log(metrics, done)
             on_step(done, total)
 
-        result = worker.execute(run_file.write(folder / WORKER, planned), step)
+        result = launch.carry_out(run_file.write(folder / WORKER, planned), step, processes=processes)
         for point in result.curves:  # those of the training loss are there already
             log.log({point.name: point.value}, point.step)
         bundle = _bundle(folder, base, spec, result)
@@ -293,6 +305,7 @@ def effective_params(result: TrainResult) -> dict[str, object]:
         "total_parameters": result.total_parameters,
         "template_digest": result.template_digest,
         "threads": result.threads,
+        "processes": result.processes,
         "train_seconds": round(result.seconds, 1),
     }
 
@@ -317,9 +330,7 @@ def _bundle(folder: Path, base: Base, spec: TrainSpec, result: TrainResult) -> P
         shutil.rmtree(leftover, ignore_errors=True)
     shutil.copytree(result.adapter_dir, part / "adapter")
     (part / "tokenizer").mkdir()
-    for name in TOKENIZER_FILES:
-        if (base.path / name).is_file():
-            shutil.copy(base.path / name, part / "tokenizer" / name)
+    copy_tokenizer(base.path, part / "tokenizer")
     _write_spec(part, spec)
     return part.rename(folder / "bundle")
 

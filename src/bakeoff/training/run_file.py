@@ -17,7 +17,7 @@ from typing import Any
 
 from bakeoff.errors import UsageError
 from bakeoff.task import Message
-from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
+from bakeoff.training.model import CurvePoint, PairRow, TrainingRow, TrainResult, TrainSpec
 
 RUN, RESULT = "run.json", "result.json"
 _FILES = {"rows": "rows.jsonl", "validation_rows": "validation.jsonl"}
@@ -36,7 +36,7 @@ class RunFile:
     out_dir: Path  # where the adapter goes
     checkpoints: Path  # folder of the checkpoints
     every: int | None = None  # steps between two checkpoints; None: by time and share of the run
-    threads: int  # CPU threads
+    threads: int  # CPU threads of each process
 
 
 def write(folder: Path, run: RunFile) -> Path:
@@ -92,6 +92,13 @@ def drop_rows(folder: Path) -> None:
 def write_result(path: Path, result: TrainResult) -> None:
     """Beside the run file."""
     (path.parent / RESULT).write_text(json.dumps(asdict(result), indent=2, default=str) + "\n")
+
+
+def read_result(path: Path) -> TrainResult:
+    """What a worker left beside its run file."""
+    body = json.loads((path.parent / RESULT).read_text())
+    curves = tuple(CurvePoint(**point) for point in body["curves"])
+    return TrainResult(**{**body, "adapter_dir": Path(body["adapter_dir"]), "curves": curves})
 
 
 def _relative(path: Path | None, folder: Path) -> str | None:

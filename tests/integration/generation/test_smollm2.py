@@ -1,9 +1,11 @@
 """The real SmolLM2-135M-Instruct."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -13,6 +15,9 @@ from bakeoff.adapters.generation.weights import BaseModel, resolve_base
 from bakeoff.inference.encode import Encoder
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
 from bakeoff.task import Completion, Message
+from plain_decoding import step_by_step
+from planner.task import PlannerTask
+from planner.town.world import Town
 from tiny import NO, YES, closed_schema, row
 
 pytestmark = pytest.mark.weights
@@ -85,26 +90,37 @@ def test_one_pass_equals_a_plain_full_forward(base: BaseModel, encoder: Encoder)
         assert list(choice.logprobs.values()) == pytest.approx(expected.tolist(), abs=1e-3)
 
 
-def test_skipping_forced_tokens_gives_what_token_by_token_decoding_gives(base: BaseModel, encoder: Encoder) -> None:
-    done = _open(base).complete(WISHES[1], schema=OPEN_SCHEMA, decoding=GREEDY)
-    assert done.text == _step_by_step(base, encoder, WISHES[1])
-    assert done.model_steps < done.completion_tokens
-
-
-def _step_by_step(base: BaseModel, encoder: Encoder, messages: Sequence[Message]) -> str:
+@pytest.fixture(scope="module")
+def plain(base: BaseModel) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32)
-    matcher, ids, answer = encoder.matcher(OPEN_SCHEMA), list(encoder.prompt_ids(messages)), []
-    while not matcher.is_stopped():
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids + answer])).logits[0, -1]
-        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
-        allowed = torch.from_numpy(bits[: len(logits)].astype(bool))
-        answer.append(int(logits.masked_fill(~allowed, float("-inf")).argmax()))
-        matcher.consume_token(answer[-1])
-    return encoder.text([token for token in answer if token != encoder.tokenizer.eos_token_id])
+    return AutoModelForCausalLM.from_pretrained(base.path, dtype=torch.float32).eval()
+
+
+def test_skipping_forced_tokens_gives_what_token_by_token_decoding_gives(
+    base: BaseModel, encoder: Encoder, plain: Any
+) -> None:
+    done = _open(base).complete(WISHES[1], schema=OPEN_SCHEMA, decoding=GREEDY)
+    assert done.text == step_by_step(plain, encoder, WISHES[1], OPEN_SCHEMA)[0]
+    assert done.model_steps < done.completion_tokens
+
+
+def test_the_planners_requests_are_answered_as_plain_decoding_answers_them(
+    base: BaseModel, encoder: Encoder, plain: Any
+) -> None:
+    """The whole schema of real requests of the town, each asked twice and in between: forced tokens are skipped, and
+    the beginning of the prompt is read once."""
+    town = Town(seed=1, units=4, weeks=1, ends_on=date(2025, 1, 5))
+    requests = [town.occasion(unit, 0).request for unit in town.units(0)[:2]]
+    engine, task = _open(base), PlannerTask()
+    asked = [(task.render(request), task.answer_schema(request)) for request in requests]
+    expected = [step_by_step(plain, encoder, m, schema, ask_forced=False) for m, schema in asked]
+    for at in (0, 1, 1, 0):
+        done = engine.complete(asked[at][0], schema=asked[at][1], decoding=GREEDY)
+        assert (done.text, done.completion_tokens) == expected[at]
+        assert done.model_steps == len(requests[at]["options"])
+    assert len(engine._loaded.prefixes._kept) == 1
 
 
 def test_answers_obey_the_schema_and_repeat_exactly_in_any_order(base: BaseModel) -> None:

@@ -1,17 +1,20 @@
 """doctor: each finding on made-up facts."""
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import served
 from bakeoff.cli import checks
 from bakeoff.cli.checks import Check, Drift, Registered
 from bakeoff.errors import Unreachable
 from bakeoff.events.health import Finding
-from bakeoff.inference.model import PolicySpec
+from bakeoff.inference.model import PolicySpec, RemoteModel
 from bakeoff.policies.model import PolicyVersion
+from bakeoff.settings import Settings
 
 SPEC = PolicySpec(task="toy", engine="python", prompt_version="1", function="toy:good")
 
@@ -167,6 +170,36 @@ def test_a_store_that_does_not_answer_is_told_with_what_to_look_at(monkeypatch: 
     assert found.state == "unreachable"
     assert "no route to host" in found.says
     assert "AWS_ENDPOINT_URL" in str(found.cure)
+
+
+# ---- servers of models ----
+
+
+def test_each_server_is_asked_for_its_models() -> None:
+    with served.serving() as server:
+        server.key = "s3cret"
+        house = {"base_url": server.url, "key_variable": "HOUSE_KEY"}
+        settings = Settings(endpoints={"house": house, "open": {"base_url": server.url}})
+        locked = checks.endpoints(settings)
+        server.key = None
+        opened = checks.endpoints(Settings(endpoints={"open": {"base_url": server.url}}))
+    assert [check.name for check in locked] == ["endpoint house", "endpoint open"]
+    assert [check.state for check in locked] == ["wrong", "wrong"]
+    assert "HOUSE_KEY, which is not set" in locked[0].says
+    assert "refuses the key (401)" in locked[1].says
+    assert [(check.state, check.says) for check in opened] == [("fine", f"{server.url} serves house-7b, other-1b")]
+    (away,) = checks.endpoints(Settings(endpoints={"open": {"base_url": server.url}}))
+    assert (away.state, "base_url" in str(away.cure)) == ("unreachable", True)
+
+
+def test_a_version_on_a_server_that_the_settings_lack_is_wrong_once_it_may_serve() -> None:
+    remote = RemoteModel(name="m", endpoint="house")
+    spec = PolicySpec(task="toy", engine="openai", prompt_version="1", remote=remote)
+    tried, serving = (replace(registered(1, status).version, spec=spec) for status in ("registered", "production"))
+    versions = [registered(2, "production").version, tried, serving]
+    assert [check.state for check in checks.endpoint_names(versions, Settings())] == ["note", "wrong"]
+    known = Settings(endpoints={"house": {"base_url": "http://h"}})
+    assert checks.endpoint_names(versions, known) == []
 
 
 # ---- the log ----

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from bakeoff.cli import init
 
 LETTERS = st.text(st.characters(exclude_categories=("Cs",)))
+PRICES = st.dictionaries(LETTERS, st.fixed_dictionaries({"prompt": st.floats(0, 9)}))
+SERVER = st.fixed_dictionaries({"base_url": LETTERS}, optional={"timeout_s": st.floats(1, 999), "prices": PRICES})
+OTHERS = {"threads": st.integers(1, 99), "endpoints": st.dictionaries(LETTERS, SERVER, min_size=1)}
 
 
-@given(st.fixed_dictionaries({}, optional=dict.fromkeys(init.KEYS, LETTERS) | {"threads": st.integers(1, 99)}))
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(init.KEYS, LETTERS) | OTHERS))
 def test_whatever_was_chosen_is_read_back(chosen: dict[str, object]) -> None:
     assert tomllib.loads(init.as_toml(chosen)) == chosen
 

@@ -1,7 +1,7 @@
 """The gate's table, and which rows a sample prefers."""
 
-from bakeoff.cli.judging import gate_text
 from bakeoff.cli.replaying import compared
+from bakeoff.cli.verdicts import gate_text
 from bakeoff.gates.judge import judge
 from bakeoff.gates.model import Absolute, Gate, NonInferior, PairedRow
 from bakeoff.inference.model import PolicySpec

@@ -145,18 +145,20 @@ def test_the_start_says_its_rank_and_the_recipe_its_learning_rate(tmp_path: Path
         (adapter / name).write_text(text)
     options = {name: DEFAULTS[name] for name in ("lora_r", "lora_alpha")} | {"lora_layers": "10", "learning_rate": None}
     wired = SimpleNamespace(work=tmp_path / "work")
-    plain = settled(wired, options | {"recipe": "lora_sft", "from_run": None, "config": None})
+    plain = settled(wired, "toy", options | {"recipe": "lora_sft", "from_run": None, "config": None})
     assert plain == {**options, "recipe": "lora_sft", "lora_layers": 10, "learning_rate": 2e-3}
-    found = settled(wired, options | {"recipe": "lora_dpo", "from_run": str(adapter)})
+    found = settled(wired, "toy", options | {"recipe": "lora_dpo", "from_run": str(adapter)})
     assert (found["lora_r"], found["lora_alpha"], found["learning_rate"]) == (8, 16, 2e-4)
     assert found["start"] == adapter_digest(adapter)
-    assert settled(wired, options | {"recipe": "lora_dpo", "from_run": str(adapter), "lora_r": 32})["lora_r"] == 32
+    assert (
+        settled(wired, "toy", options | {"recipe": "lora_dpo", "from_run": str(adapter), "lora_r": 32})["lora_r"] == 32
+    )
 
 
 def test_a_plan_in_words() -> None:
     spec = TrainSpec(task="toy", dataset_digest="d", base="tiny", base_digest="b", prompt_version="1", dtype="float32")
     planned = Plan(
-        spec=spec, rows=20, rows_too_long=1, validation_rows=5, longest_row=300, tokens=12_000, steps=10,
+        spec=spec, processes=1, rows=20, rows_too_long=1, validation_rows=5, longest_row=300, tokens=12_000, steps=10,
         base_parameters=134_000_000, trainable_parameters=1_600_000,
         memory=Memory(base=538_000_000, adapter=26_000_000, activations=400_000_000, runtime=500_000_000),
         speed=Speed(tokens_per_second=100.0, source="2 steps measured just now"), logged=("param seed",),
@@ -164,6 +166,7 @@ def test_a_plan_in_words() -> None:
     text = plan_text(planned)
     assert "about 2 min at 100 tokens/s (2 steps measured just now)" in text
     assert "about 1.5 GB (base 0.54, adapter 0.03, activations 0.40)" in text
+    assert "in each of 4 processes" in plan_text(replace(planned, processes=4))
     assert "param seed" in text
     assert "time: unknown" in plan_text(replace(planned, speed=None))
     assert [duration(seconds) for seconds in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]

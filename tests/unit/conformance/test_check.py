@@ -35,6 +35,7 @@ from bakeoff.task import (
     Preference,
     Request,
     Role,
+    StressCase,
     Task,
     TaskBase,
     Violation,
@@ -95,7 +96,7 @@ class Shop(TaskBase):
         return [Violation(rule="sour", where=None, detail=str(answer["item"]))] if sour else []
 
     def repair(self, request: Request, answer: Answer, violations: Sequence[Violation]) -> Answer:
-        return {"item": min(set(request["items"]) - set(request["sour"]))}
+        return {"item": min(set(request["items"]) - set(request["sour"]) or request["items"])}
 
     def supervise(self, example: Example) -> Mapping[str, str] | None:
         return {"item": json.dumps(example.target["item"])}
@@ -105,6 +106,15 @@ class Shop(TaskBase):
 
     def preference(self, example: Example) -> Preference | None:
         return None
+
+    def segments(self, example: Example) -> Mapping[str, str]:
+        return {"store": "full" if len(example.request["items"]) > 1 else "nearly empty"}
+
+    def stress(self, requests: Sequence[Request]) -> Iterator[StressCase]:
+        for request in sorted(requests, key=digest):
+            yield StressCase(name="one item", request={**request, "items": ["plum"]})
+            sour = {**request, "sour": list(request["items"])}
+            yield StressCase(name="all is sour", request=sour, allowed=frozenset({"sour"}))
 
     def fitted(self, examples: Sequence[Example], held_out: Sequence[Example] = ()) -> "Shop":
         other = type(self)()
@@ -194,6 +204,8 @@ def test_a_sound_task_has_no_finding_and_every_part_of_it_was_tried(gate_file: P
         "examples": 5,
         "rows with labels": 5,
         "frozen fits": 1,
+        "situations told": 6,
+        "stress cases": 4,
     }
 
 
@@ -209,6 +221,7 @@ def test_the_planner_is_sound_on_rows_of_its_town() -> None:
     assert wrongs(report.findings) == []
     assert report.seen["answers parsed"] >= 12
     assert report.seen["examples"] >= 3
+    assert report.seen["stress cases"] > 20
 
 
 def test_no_rows_judge_the_declarations_alone(gate_file: Path) -> None:
@@ -219,7 +232,8 @@ def test_no_rows_judge_the_declarations_alone(gate_file: Path) -> None:
 def test_a_request_alone_is_enough_for_prompt_and_answers(gate_file: Path) -> None:
     rows = episodes_of(Shop(), [("f:1", shop_rows(1)[0].request), ("f:2", {"day": 1})])
     findings = check(sound(gate_file), rows)
-    assert {(finding.check, finding.row) for finding in findings} == {("render", "f:2"), ("answer_schema", "f:2")}
+    shown = {("render", "f:2"), ("answer_schema", "f:2"), ("stress", "stress cases")}
+    assert {(finding.check, finding.row) for finding in findings} == shown
     assert "KeyError: 'items'" in findings[0].says
 
 
@@ -296,6 +310,30 @@ def fitted_in_place(self: Any, examples: Any, held_out: Any = ()) -> Any:
 
 def lossy(self: Any) -> Mapping[str, Any]:
     return {"version": 1, "bias": round(self.bias, 1)}
+
+
+def stressing(*, allowed: frozenset[str] = frozenset(), **parts: Any) -> Callable[..., Any]:
+    """One hard case of each request, with these parts changed."""
+
+    def stress(self: Any, requests: Sequence[Request]) -> Iterator[StressCase]:
+        for request in sorted(requests, key=digest):
+            yield StressCase(name="hard", request={**request, **parts}, allowed=allowed)
+
+    return stress
+
+
+def in_their_order(self: Any, requests: Sequence[Request]) -> Iterator[StressCase]:
+    yield from (StressCase(name="hard", request=request) for request in requests)
+
+
+def spoiling(self: Any, requests: Any) -> Iterator[StressCase]:
+    for request in requests:
+        request["items"] = ["plum"]
+        yield StressCase(name="hard", request=request)
+
+
+def by_day(self: Any, example: Example) -> Mapping[str, str]:
+    return {f"day {example.request['day']}": "yes"}
 
 
 def metric(**parts: Any) -> Metric:
@@ -399,6 +437,33 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "preference is a pair": ({"preference": giving(({}, {"a": 1}))}, "preference", "gave tuple"),
     "edit cost below 0": ({"edit_cost": giving(-1.0)}, "edit_cost", "is -1.0"),
     "edit cost is a text": ({"edit_cost": giving("2")}, "edit_cost", "is '2'"),
+    "segments raise": ({"segments": raising}, "segments", "raised KeyError"),
+    "segments are a list": ({"segments": giving(["north"])}, "segments", "gave ['north']"),
+    "segments are numbers": ({"segments": giving({"size": 3})}, "segments", "gave {'size': 3}"),
+    "segments are empty texts": ({"segments": giving({"region": ""})}, "segments", "gave {'region': ''}"),
+    "segments have names of their own": ({"segments": by_day}, "segments", "names day 2 here and day 1"),
+    "stress raises": ({"stress": raising}, "stress", "raised KeyError"),
+    "stress gives requests": ({"stress": giving([{"day": 1}])}, "stress", "gave {'day': 1}"),
+    "stress gives a nameless case": ({"stress": giving([StressCase(name="", request={})])}, "stress", "name=''"),
+    "stress is no JSON": ({"stress": stressing(more=object())}, "stress", "cannot be stored"),
+    "stress writes": ({"stress": spoiling}, "stress", "changed the request"),
+    "stress breaks the prompt": ({"stress": stressing(items=None)}, "render", "raised TypeError"),
+    "stress breaks the schema": ({"stress": stressing(items=[])}, "answer_schema", "cannot be enforced"),
+    "stress breaks the repair": (
+        {"stress": stressing(sour=["apple", "lemon", "pear"])},
+        "repair",
+        "leaves sour: apple",
+    ),
+    "tell raises": ({"tell": raising}, "tell", "raised KeyError"),
+    "tell gives texts": ({"tell": giving(["who eats"])}, "tell", "gave ['who eats']"),
+    "tell gives numbers": ({"tell": giving([("eaters", 3)])}, "tell", "gave [('eaters', 3)]"),
+    "tell writes": ({"tell": lambda self, request: request.update(seen="x") or ()}, "tell", "changed the request"),
+    "tell_answer needs an answer": (
+        {"tell_answer": lambda self, request, answer: [answer["item"]]},
+        "tell_answer",
+        "raised KeyError: 'item'",
+    ),
+    "tell_answer gives numbers": ({"tell_answer": giving([1])}, "tell_answer", "gave [1]"),
     "fitted raises": ({"fitted": raising}, "fitted", "raised KeyError"),
     "fitted changes itself": ({"fitted": fitted_in_place}, "fitted", "changed the task"),
     "frozen is no JSON": ({"frozen": giving({"w": object()})}, "frozen", "cannot be kept"),
@@ -486,3 +551,26 @@ def test_a_parser_that_breaks_on_a_models_own_words_is_wrong_and_does_not_stop_t
     model = replace(row, decisions=(replace(row.decision, payload=said),))
     (finding,) = wrongs(check(sound(gate_file, parse=parse), [model]))
     assert (finding.check, finding.says) == ("parse", "raised LookupError: apple!")
+
+
+def test_a_segment_with_another_value_on_every_row_is_worth_a_note(gate_file: Path) -> None:
+    def by_date(self: Any, example: Example) -> Mapping[str, str]:
+        return {"date": str(example.occurred_at.date())}
+
+    (finding,) = check(sound(gate_file, segments=by_date), shop_rows(8))
+    assert (finding.check, finding.grade, finding.says) == ("segments", "note", "date has another value on every row")
+
+
+def test_stress_cases_that_follow_the_order_of_the_requests_are_worth_a_note(gate_file: Path) -> None:
+    (finding,) = check(sound(gate_file, stress=in_their_order), shop_rows())
+    assert (finding.check, finding.grade) == ("stress", "note")
+
+
+def test_what_no_answer_could_keep_is_no_fault_of_the_repair(gate_file: Path) -> None:
+    hopeless = stressing(sour=["apple", "lemon", "pear"], allowed=frozenset({"sour"}))
+    assert check(sound(gate_file, stress=hopeless), shop_rows()) == ()
+
+
+def test_a_stress_case_is_named_where_it_breaks_something(gate_file: Path) -> None:
+    (finding,) = wrongs(check(sound(gate_file, stress=stressing(items=None)), shop_rows(1)))[:1]
+    assert finding.row == "stress case 1 (hard)"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bakeoff.errors import UsageError
 from bakeoff.gates.judge import judge, overall
 from bakeoff.gates.model import Absolute, Gate, GateReport, NonInferior, Outcome, PairedRow, Shown, Verdict
-from bakeoff.task import Metric
+from bakeoff.task import Calibration, Metric
 
 QUALITY = Metric(name="quality", unit="share", direction="higher", low=0.0, high=1.0, meaning="")
 EFFORT = Metric(name="effort", unit="share", direction="lower", low=0.0, high=1.0, meaning="")
@@ -299,6 +299,148 @@ def test_seconds_stay_out_of_the_digest_even_where_no_rule_reads_them() -> None:
     assert one.digest == two.digest
 
 
+# ---- where neutral rows are too few: design rule 6 ----
+
+RULE_6 = Gate(
+    name="t",
+    rules=(
+        NonInferior(metric="quality", margin=0.05, rows="neutral", fallback="effort"),
+        NonInferior(metric="effort", margin=0.05, maximum_bias=0.1),
+    ),
+)
+TRUE = Calibration(metric="effort", bias=0.01, bias_se=0.02, rows=80, units=40)
+
+
+def predicted(effort: float, *, neutral: int = 8, n: int = 120) -> list[PairedRow]:
+    """Quality as good as the incumbent's on a few neutral rows; predicted effort differs by `effort` on all."""
+    return [
+        replace(
+            row,
+            candidate={**row.candidate, "effort": 0.5 + effort + noise(i)},
+            incumbent={**row.incumbent, "effort": 0.5},
+        )
+        for i, row in enumerate(rows_of(lambda i: 0.6 + noise(i), 0.6, n=n, neutral=lambda i: i < neutral))
+    ]
+
+
+def test_a_calibrated_prediction_decides_where_neutral_rows_are_too_few() -> None:
+    report = judge(RULE_6, METRICS, predicted(-0.1), calibrations=[TRUE])
+    verdict = only(report)
+    assert report.verdict is verdict.outcome is Outcome.PASS
+    assert (verdict.fallback, verdict.pairs, verdict.rows) == ("effort", 8, "neutral")
+    assert "8 neutral rows of 8 units are too few, so effort decides over all rows" in verdict.reason
+    assert "can prove that it is not worse by 0.05, not that it is better" in verdict.reason
+    assert "predicted minus actual +0.01 (standard error 0.02, 80 rows of 40 units)" in verdict.reason
+    assert only(report, "effort").fallback is None
+
+
+def test_where_neutral_rows_are_enough_they_decide_whatever_the_prediction_says() -> None:
+    bad = Calibration(metric="effort", bias=0.5, bias_se=0.02, rows=80, units=40)
+    report = judge(RULE_6, METRICS, predicted(-0.1, neutral=120), calibrations=[bad])
+    assert only(report).outcome is Outcome.PASS
+    assert only(report).fallback is None
+    assert report.verdict is Outcome.PASS, "its own rule is about the difference, in which a shared bias cancels"
+
+
+@pytest.mark.parametrize("neutral", [0, 8])
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([], "effort was never compared with what people did"),
+        ([replace(TRUE, bias=0.08)], "effort is not calibrated"),
+        ([replace(TRUE, bias=-0.08)], "so its bias may be 0.114; the gate allows 0.1"),
+        ([replace(TRUE, bias_se=None)], "too few to trust it"),
+        ([replace(TRUE, units=1)], "too few to trust it"),
+        ([replace(TRUE, metric="other")], "effort was never compared"),
+    ],
+)
+def test_a_prediction_that_is_off_or_unchecked_decides_nothing(
+    found: list[Calibration], message: str, neutral: int
+) -> None:
+    report = judge(RULE_6, METRICS, predicted(-0.1, neutral=neutral), calibrations=found)
+    assert report.verdict is only(report).outcome is Outcome.INCONCLUSIVE
+    assert message in only(report).reason
+    assert f"{neutral} neutral rows" in only(report).reason
+
+
+def test_the_bound_of_the_bias_is_that_of_two_one_sided_tests() -> None:
+    """|-.03| + t(.95, 39 df) * .02 = .03 + 1.684875 * .02, from a t table."""
+    (check,) = judge(RULE_6, METRICS, predicted(0), calibrations=[replace(TRUE, bias=-0.03)]).calibrations
+    assert check.bound == pytest.approx(0.03 + 1.684875 * 0.02, abs=1e-7)
+    assert (check.maximum, check.holds) == (0.1, True)
+
+
+def test_a_prediction_of_more_work_fails_and_one_that_is_open_stays_open() -> None:
+    worse = judge(RULE_6, METRICS, predicted(0.1), calibrations=[TRUE])
+    assert only(worse).outcome is only(worse, "effort").outcome is Outcome.FAIL
+    few = judge(RULE_6, METRICS, predicted(-0.1, n=20), calibrations=[TRUE])
+    assert only(few).outcome is Outcome.INCONCLUSIVE
+    assert "30 are needed" in only(few).reason
+
+
+def test_harm_on_few_neutral_rows_fails_although_the_prediction_is_fine() -> None:
+    rows = [
+        replace(row, candidate={**row.candidate, "quality": 0.2 + noise(i, 0.01)}) if i < 12 else row
+        for i, row in enumerate(predicted(-0.1, neutral=12))
+    ]
+    report = judge(RULE_6, METRICS, rows, calibrations=[TRUE])
+    assert only(report).outcome is Outcome.FAIL
+    assert only(report).fallback is None
+
+
+def test_values_missing_on_neutral_rows_are_not_too_few_rows() -> None:
+    """Else a candidate could dodge the metric and let the prediction speak for it."""
+    rows = [replace(row, candidate={**row.candidate, "quality": None}) for row in predicted(-0.1)]
+    report = judge(RULE_6, METRICS, rows, calibrations=[TRUE])
+    assert only(report).outcome is Outcome.INCONCLUSIVE
+    assert only(report).fallback is None
+
+
+def test_a_score_that_must_not_fall_below_does_so_by_the_prediction_too() -> None:
+    strict = replace(RULE_6, rules=(replace(RULE_6.rules[0], not_below=True), RULE_6.rules[1]))
+    assert only(judge(RULE_6, METRICS, predicted(0.005), calibrations=[TRUE])).outcome is Outcome.PASS
+    report = judge(strict, METRICS, predicted(0.005), calibrations=[TRUE])
+    assert only(report).outcome is Outcome.INCONCLUSIVE
+    assert "below the incumbent, although within the margin" in only(report).reason
+
+
+def test_anchored_rows_are_shown_apart_and_decide_nothing() -> None:
+    """On its own rows the incumbent looks better by far; that is no verdict."""
+    rows = [
+        replace(row, candidate={**row.candidate, "quality": 0.1}) if i >= 60 else row
+        for i, row in enumerate(predicted(-0.1, neutral=60))
+    ]
+    report = judge(RULE_6, METRICS, rows, calibrations=[TRUE])
+    (anchored,) = report.anchored
+    assert (anchored.metric, anchored.rows, anchored.outcome, anchored.pairs) == (
+        "quality", "anchored", Outcome.SHOWN, 60,
+    )  # fmt: skip
+    assert anchored.estimate == pytest.approx(-0.5)
+    assert report.verdict is Outcome.PASS
+    assert judge(QUALITY_GATE, METRICS, rows).anchored == (), "what is judged on all rows has no other side"
+
+
+# ---- remote engines ----
+
+
+@pytest.mark.parametrize(
+    ("moved", "outcome"),
+    [({"quality": 0.049}, "PASS"), ({"quality": 0.05}, "INCONCLUSIVE"), ({}, "INCONCLUSIVE"), (None, "PASS")],
+)
+def test_an_engine_whose_mean_moves_by_the_margin_proves_nothing(moved: dict[str, float] | None, outcome: str) -> None:
+    """What was not measured may move without limit; None: the answers are the same in every run."""
+    report = judge(QUALITY_GATE, METRICS, rows_of(lambda i: 0.9 + noise(i), 0.6), noise=moved)
+    assert report.verdict is Outcome(outcome)
+    assert only(report).noise == (moved or {}).get("quality")
+    if outcome == "INCONCLUSIVE":
+        assert "a remote engine may answer differently in the next run" in only(report).reason
+
+
+def test_noise_is_no_excuse_for_harm() -> None:
+    report = judge(QUALITY_GATE, METRICS, rows_of(lambda i: 0.2 + noise(i), 0.6), noise={"quality": 0.5})
+    assert report.verdict is Outcome.FAIL
+
+
 SCORE_GATE = Gate(
     name="t",
     rules=(NonInferior(metric="offline_eval_score", margin=0.05, not_below=True),),
@@ -332,6 +474,15 @@ def test_the_score_must_also_be_at_least_the_incumbents() -> None:
     assert "below the incumbent, although within the margin" in verdict.reason
     lenient = replace(SCORE_GATE, rules=(NonInferior(metric="offline_eval_score", margin=0.05),))
     assert only(judge(lenient, METRICS, rows), "offline_eval_score").outcome is Outcome.PASS
+
+
+def test_the_score_moves_at_most_as_much_as_its_noisiest_part() -> None:
+    rows = scored(0.8, 0.4)
+    for moved, outcome in ((0.04, Outcome.PASS), (0.06, Outcome.INCONCLUSIVE)):
+        report = judge(SCORE_GATE, METRICS, rows, noise={"quality": 0.01, "effort": moved})
+        assert only(report, "offline_eval_score").outcome is outcome
+    report = judge(SCORE_GATE, METRICS, rows, noise={"quality": 0.01})
+    assert only(report, "offline_eval_score").outcome is Outcome.INCONCLUSIVE
 
 
 def test_dropping_a_metric_does_not_raise_the_score() -> None:
@@ -376,6 +527,8 @@ def test_mistakes_in_the_input_are_named() -> None:
     rows = rows_of(0.5, 0.5)
     with pytest.raises(UsageError, match="rules about nonsense"):
         judge(Gate(name="t", rules=(NonInferior(metric="nonsense", margin=0.1),)), METRICS, rows)
+    with pytest.raises(UsageError, match="effort, which needs a non_inferior rule"):
+        judge(Gate(name="t", rules=RULE_6.rules[:1]), METRICS, rows)
     with pytest.raises(UsageError, match="e0000 appears twice"):
         judge(QUALITY_GATE, METRICS, [*rows, rows[0]])
     with pytest.raises(UsageError, match="expected a number from"):

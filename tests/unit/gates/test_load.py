@@ -47,6 +47,13 @@ def test_a_gate_file_becomes_rules() -> None:
         ("alpha = 0.1", "alpha = 0.5", "alpha"),
         ("[metrics.quality]", "[metrics.offline_eval_score]", "needs a [weights] table"),
         ("alpha = 0.1", "alpha = ", "is not TOML"),
+        ("alpha = 0.1", "slices_per_gate = 5", "slices_per_gate"),
+        ("alpha = 0.1", "minimum_segment_units = 4", "minimum_segment_units"),
+        ("alpha = 0.1", "stress_requests = -1", "stress_requests"),
+        ('rows = "neutral"', 'fallback = "quality"', "only neutral rows can be too few of many"),
+        ('rows = "neutral"', 'rows = "neutral"\nfallback = "edits"', "needs a non_inferior rule over all rows"),
+        ('rows = "neutral"', 'rows = "neutral"\nfallback = "respect"', "needs a non_inferior rule over all rows"),
+        ('rows = "neutral"', 'rows = "neutral"\nmaximum_bias = 0.0', "maximum_bias"),
     ],
 )
 def test_mistakes_are_named_with_the_file(old: str, new: str, message: str) -> None:
@@ -54,6 +61,24 @@ def test_mistakes_are_named_with_the_file(old: str, new: str, message: str) -> N
         parse_gate(GOOD.replace(old, new), source="gate.toml")
     assert "gate.toml" in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_fallback_has_to_say_how_wrong_it_may_be() -> None:
+    edits = '[metrics.edits]\nkind = "non_inferior"\nmargin = 0.25\n'
+    with_fallback = GOOD.replace('rows = "neutral"', 'rows = "neutral"\nfallback = "edits"') + edits
+    with pytest.raises(UsageError, match="edits, whose rule has to say how wrong it may be"):
+        parse_gate(with_fallback, source="gate.toml")
+    rules = {rule.metric: rule for rule in parse_gate(with_fallback + "maximum_bias = 0.5\n", source="").rules}
+    assert rules["quality"] == NonInferior(metric="quality", margin=0.02, rows="neutral", fallback="edits")
+    assert rules["edits"] == NonInferior(metric="edits", margin=0.25, maximum_bias=0.5)
+
+
+def test_what_a_gate_file_may_say_about_slices_segments_and_stress_requests() -> None:
+    gate = parse_gate(
+        GOOD.replace("alpha = 0.1", "slices_per_gate = 2\nminimum_segment_units = 8\nstress_requests = 0"), source=""
+    )
+    assert (gate.slices_per_gate, gate.minimum_segment_units, gate.stress_requests) == (2, 8.0, 0)
+    assert parse_gate(GOOD, source="").slices_per_gate is None
 
 
 def test_reading_a_file(tmp_path: Path) -> None:
@@ -66,7 +91,12 @@ def test_reading_a_file(tmp_path: Path) -> None:
 
 def test_the_planners_gate_holds_the_promises_of_the_design() -> None:
     rules = {rule.metric: rule for rule in read_gate(PLANNERS).rules}
-    assert rules["plan_alignment_score"] == NonInferior(metric="plan_alignment_score", margin=0.05, rows="neutral")
+    assert rules["plan_alignment_score"] == NonInferior(
+        metric="plan_alignment_score", margin=0.05, rows="neutral", fallback="predicted_edits"
+    )
+    edits = rules["predicted_edits"]
+    assert isinstance(edits, NonInferior)
+    assert (edits.rows, edits.margin, edits.maximum_bias) == ("all", 0.25, 0.5)
     score, latency = rules["offline_eval_score"], rules["latency_p95_s"]
     assert isinstance(score, NonInferior)
     assert score.not_below

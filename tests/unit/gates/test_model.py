@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -30,10 +31,13 @@ def test_the_order_of_rules_does_not_change_a_gate_but_every_number_does() -> No
         replace(GATE, alpha=0.04),
         replace(GATE, minimum_effective_units=29.0),
         replace(GATE, weights={"quality": 1.0}),
+        replace(GATE, slices_per_gate=1),
+        replace(GATE, minimum_segment_units=11.0),
+        replace(GATE, stress_requests=2),
         replace(GATE, rules=(NonInferior(metric="quality", margin=0.06), Shown(metric="cost"))),
         replace(GATE, rules=(NonInferior(metric="quality", margin=0.05), NonInferior(metric="cost", margin=1))),
     ]
-    assert len({gate.digest for gate in (GATE, *changed)}) == 6
+    assert len({gate.digest for gate in (GATE, *changed)}) == 9
 
 
 def test_a_report_survives_json_text() -> None:
@@ -61,3 +65,12 @@ def test_a_wall_clock_verdict_cannot_be_edited_unseen_either() -> None:
 
 def test_nothing_is_missing_where_everything_was_decided() -> None:
     assert report().missing_evidence() == []
+
+
+def test_a_report_from_before_slices_and_stricter_tests_still_loads_with_its_digest() -> None:
+    """Written by the version before; people signed such digests."""
+    text = (Path(__file__).parent / "data" / "report_before_slices.json").read_text(encoding="utf-8")
+    loaded = GateReport.from_json(json.loads(text))
+    assert loaded.to_json() == json.loads(text)
+    assert (loaded.tier, loaded.attempt, loaded.anchored, loaded.calibrations) == (None, None, (), ())
+    assert loaded.verdict is Outcome.PASS

@@ -1,6 +1,7 @@
 """One request through one policy: parse, validate, repair; nothing the validator mends is hidden."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from bakeoff.errors import UsageError
 from bakeoff.inference.model import Decoding, ModelRef, PolicyAnswer, PolicySpec, Price, Recorded, external_spec
 from bakeoff.inference.python_policy import load_function
 from bakeoff.inference.run_policy import UNRECORDED, run_policy
-from bakeoff.task import Answer, Completion, Request, Violation
+from bakeoff.task import Answer, Completion, Message, Request, Violation
 
 TASK = toy.ToyTask()
 REQUEST = {"likes": "coffee", "day": 1}
@@ -50,6 +51,28 @@ def test_an_engine_is_asked_with_prompt_schema_decoding_and_deadline() -> None:
         "messages": TASK.render(REQUEST), "schema": TASK.answer_schema(REQUEST), "decoding": Decoding(),
         "deadline_s": 2.0,
     }  # fmt: skip
+
+
+class Instructed(toy.ToyTask):
+    """Speaks to a model as most tasks do: instructions first, then the situation."""
+
+    def render(self, request: Request) -> Sequence[Message]:
+        return [Message(role="system", content="Guess."), *super().render(request)]
+
+
+def test_a_prompt_of_its_own_stands_in_place_of_the_tasks_instructions_and_nothing_else() -> None:
+    engine = Speaks("tea")
+    own = replace(TUNED, prompt="You know drinks.")
+    for task in (Instructed(), TASK):
+        run_policy(task, own, REQUEST, engine=engine)
+        said = [Message(role="system", content="You know drinks."), *TASK.render(REQUEST)]
+        assert list(engine.asked["messages"]) == said
+
+
+def test_an_answer_that_was_cut_off_says_so() -> None:
+    short = replace(TUNED, decoding=Decoding(max_tokens=500))
+    broken = run_policy(TASK, short, REQUEST, engine=Speaks("te")).violations
+    assert [violation.detail for violation in broken] == ["te (cut off at max_tokens = 500)"]
 
 
 def test_a_good_answer_is_served_as_it_is_and_costs_its_tokens() -> None:

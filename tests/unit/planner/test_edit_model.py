@@ -1,5 +1,6 @@
 """The edit model: worked numbers of the domain report (5.5), recovery of known weights, behaviour on a town."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -8,7 +9,16 @@ import pytest
 
 from bakeoff.errors import UsageError
 from bakeoff.task import Example
-from planner.edit_model import EditModel, calibrate, calibration, fit, logistic, predicted_edits
+from planner import edit_model
+from planner.edit_model import (
+    EditModel,
+    calibrate,
+    calibration,
+    fit,
+    logistic,
+    predicted_edits,
+    slot_probabilities,
+)
 
 P = np.array([0.1, 0.2, 0.2, 0.5, 0.7])
 EDITED = np.array([0.0, 0.0, 1.0, 1.0, 0.0])
@@ -76,8 +86,8 @@ def test_predicted_edits_lie_between_none_and_all_and_an_empty_dinner_is_one(tow
     full = predicted_edits(model, example.request, shown)
     assert 0.0 < full < 5.0
     assert predicted_edits(model, example.request, {"entries": []}) == 5.0
-    ghost = {"day": "mon", "recipe_id": "ghost", "servings": 1}
-    assert predicted_edits(model, example.request, {"entries": [ghost] * 5}) == 5.0
+    ghosts = [{"day": slot["day"], "recipe_id": "ghost", "servings": 1} for slot in example.request["slots"]]
+    assert predicted_edits(model, example.request, {"entries": ghosts}) == 5.0
     weightless = replace(model, weights=(0.0,) * len(model.weights), bias=0.0)
     assert predicted_edits(weightless, example.request, shown) == pytest.approx(2.5)
 
@@ -86,3 +96,40 @@ def test_on_its_own_rows_the_model_beats_the_base_rate_without_bias(town_example
     found = calibration(fit(town_examples), town_examples)
     assert found.brier < found.base_brier - 0.01
     assert found.bias == pytest.approx(0.0, abs=0.01)  # an unpenalised intercept makes the totals agree
+
+
+def test_the_worked_numbers_of_predicted_edits(monkeypatch: pytest.MonkeyPatch, town_examples: list[Example]) -> None:
+    """.1 + .2 + .2 + .5 + .7 = 1.7 edits; with the last two dinners left empty 2.5; nothing planned 5; no dinner 0."""
+    request, shown = town_examples[0].request, town_examples[0].target["proposed_plan"]["entries"]
+    model = fit(town_examples)
+    monkeypatch.setattr(edit_model, "slot_probabilities", lambda _model, _request, entries: list(P[: len(entries)]))
+    assert predicted_edits(model, request, {"entries": shown}) == pytest.approx(1.7)
+    assert predicted_edits(model, request, {"entries": shown[:3]}) == pytest.approx(2.5)
+    assert predicted_edits(model, request, {"entries": []}) == 5.0
+    assert predicted_edits(model, {**request, "slots": []}, {"entries": []}) == 0.0
+
+
+def test_better_dishes_left_out_make_an_edit_likelier(town_examples: list[Example]) -> None:
+    """The same dishes are shown; what was left out becomes more liked."""
+    model = fit(town_examples)
+    risen = 0
+    for example in town_examples:
+        request, entries = copy.deepcopy(dict(example.request)), example.target["proposed_plan"]["entries"]
+        before = slot_probabilities(model, request, entries)
+        shown = {entry["recipe_id"] for entry in entries}
+        for option in request["options"]:
+            option["rating"] += 1.0 if option["id"] not in shown else 0.0
+        risen += sum(slot_probabilities(model, request, entries)) > sum(before)
+    assert risen == len(town_examples)
+
+
+def test_a_model_that_was_frozen_with_fewer_features_predicts_as_it_did(town_examples: list[Example]) -> None:
+    """Datasets keep their fit: what a column means has not changed since."""
+    older = EditModel(bias=-1.0, weights=(2.0, -0.5), slots=10, base_rate=0.4, columns=("disliked", "rating"))
+    assert EditModel.from_json(json.loads(json.dumps(older.as_json()))) == older
+    request, entries = town_examples[0].request, town_examples[0].target["proposed_plan"]["entries"]
+    options = {option["id"]: option for option in request["options"]}
+    shown = [options[entry["recipe_id"]] for entry in entries]
+    z = [-1.0 + 2.0 * bool(option["disliked"]) - 0.5 * (option["rating"] - 3.5) for option in shown]
+    assert slot_probabilities(older, request, entries) == pytest.approx([1 / (1 + np.exp(-each)) for each in z])
+    assert calibration(older, town_examples).plans == len(town_examples)

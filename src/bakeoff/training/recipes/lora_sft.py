@@ -19,12 +19,13 @@ from bakeoff.training.choice_trainer import (
     collate,
     columns,
     fit,
+    keep,
     no_trace,
     number_format,
     open_trainer,
     summed_up,
 )
-from bakeoff.training.lora import load_causal, lora_config, write_adapter
+from bakeoff.training.lora import load_causal, lora_config
 from bakeoff.training.model import OnStep, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.rows import encode_rows, watched
 
@@ -83,8 +84,8 @@ def train(
                 processing_class=encoder.tokenizer,
                 peft_config=lora_config(spec, model),
             )
-            fitted = fit(trainer, about(spec, found.kept, threads))
-        write_adapter(trainer.model, spec, encoder.template_digest, out_dir)
+            fitted = fit(trainer, about(trainer, spec, found.kept, threads))
+        keep(trainer, spec, encoder.template_digest, out_dir)
     return summed_up(
         trainer,
         fitted,

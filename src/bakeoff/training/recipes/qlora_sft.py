@@ -60,7 +60,7 @@ def require_gpu() -> None:
             cure="--recipe lora_sft trains the same adapter over the full base; or run this on a machine with a GPU",
         )
     if find_spec("bitsandbytes") is None:
-        raise Refused("qlora_sft needs bitsandbytes, which is not installed", cure="pip install bitsandbytes")
+        raise Refused("qlora_sft needs bitsandbytes, which is not installed", cure="pip install 'bakeoff[qlora]'")
 
 
 def four_bit_base(base_dir: Path, spec: TrainSpec) -> Any:  # noqa: ARG001 - what 4 bits stand for is not in the spec

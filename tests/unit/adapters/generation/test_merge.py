@@ -1,13 +1,16 @@
+import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from bakeoff.adapters.generation.merge import TOLERANCE, merge_adapter
 from bakeoff.adapters.generation.weights import base_digest
-from bakeoff.errors import Refused
+from bakeoff.errors import Refused, UsageError
 from tiny import write_model
 
 
@@ -50,6 +53,39 @@ def test_a_merged_model_answers_as_base_and_adapter_did(base: Path, tmp_path: Pa
     assert (merged.folder / "tokenizer.json").read_text() == (base / "tokenizer.json").read_text()
     assert float((logits(merged.folder) - logits(base)).abs().max()) > 0.1, "the adapter does something"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_base_in_bfloat16_is_merged_in_float32_and_rounded_last(base: Path, tmp_path: Path) -> None:
+    """A bfloat16 number cannot hold what a small adapter adds, so the proof is in float32 whatever is written; what
+    rounding costs is said."""
+    from transformers import AutoModelForCausalLM
+
+    short = tmp_path / "short"
+    shutil.copytree(base, short)
+    AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.bfloat16).save_pretrained(str(short))
+    adapter = save_adapter(short, tmp_path / "adapter")
+    merged = merge_adapter(short, adapter, tmp_path / "merged")
+    assert (merged.dtype, merged.rounding < TOLERANCE) == ("float32", True)
+    rounded = merge_adapter(short, adapter, tmp_path / "rounded", dtype="bfloat16")
+    assert rounded.difference == merged.difference, "the proof is in float32 in any case"
+    assert TOLERANCE < rounded.rounding < 0.1
+    weights = {p.stem: load_file(p / "model.safetensors") for p in (merged.folder, rounded.folder)}
+    for name, exact in weights["merged"].items():
+        assert exact.dtype is torch.float32
+        assert torch.equal(weights["rounded"][name], exact.to(torch.bfloat16)), name
+    assert json.loads((rounded.folder / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_nothing_that_is_there_is_written_over(base: Path, tmp_path: Path) -> None:
+    adapter = save_adapter(base, tmp_path / "adapter")
+    (tmp_path / "out").mkdir()
+    stages: list[tuple[int, int]] = []
+    merged = merge_adapter(base, adapter, tmp_path / "out", on_stage=lambda *at: stages.append(at))
+    assert stages == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for taken in (merged.folder, merged.folder / "config.json"):
+        with pytest.raises(UsageError, match="is there already and not empty"):
+            merge_adapter(base, adapter, taken)
+    assert base_digest(merged.folder) == merged.digest
 
 
 def test_a_merge_that_is_not_equal_is_thrown_away(base: Path, tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from bakeoff.adapters.generation.weights import base_digest
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.encode import ChoicePoint, Encoder, OpenSchemaError
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
-from bakeoff.task import Completion, JsonSchema, Message
+from bakeoff.task import Completion, Message
 from bakeoff.training.model import TrainSpec
 from bakeoff.training.recipes.lora_sft import train
+from plain_decoding import step_by_step
 from tiny import NO, YES, closed_schema, row, write_model
 
 CHOICES, GREEDY = Decoding(mode="choices"), Decoding(mode="greedy")
@@ -149,27 +150,12 @@ def test_the_walk_over_a_closed_schema_conditions_each_choice_on_the_ones_before
             assert choice.logprobs[choice.value] == max(choice.logprobs.values())
 
 
-def _step_by_step(base: Path, messages: Sequence[Message], schema: JsonSchema) -> tuple[str, int]:
-    """Constrained greedy decoding without cache and without skipping forced tokens, one token at a time."""
-    model, encoder = _plain_model(base), Encoder.open(base)
-    matcher, ids, answer = encoder.matcher(schema), list(encoder.prompt_ids(messages)), []
-    while not matcher.is_stopped():
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids + answer])).logits[0, -1]
-        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
-        allowed = torch.from_numpy(bits[: len(logits)].astype(bool))
-        answer.append(int(logits.masked_fill(~allowed, float("-inf")).argmax()))
-        matcher.consume_token(answer[-1])
-    eos = encoder.tokenizer.eos_token_id
-    return encoder.text([token for token in answer if token != eos]), len(answer)
-
-
 def test_skipping_forced_tokens_gives_what_token_by_token_decoding_gives(
     engines: TransformersEngines, base: Path
 ) -> None:
     for messages in WISHES:
         done = engines.open(_spec(base)).complete(messages, schema=OPEN_SCHEMA, decoding=GREEDY)
-        text, steps = _step_by_step(base, messages, OPEN_SCHEMA)
+        text, steps = step_by_step(_plain_model(base), Encoder.open(base), messages, OPEN_SCHEMA)
         assert done.text == text
         assert done.choices == ()
         assert done.model_steps < steps

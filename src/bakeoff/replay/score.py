@@ -1,32 +1,16 @@
-"""Pure verbs of replay: choose the rows, answer one, certify, aggregate."""
+"""Pure verbs: what an answer is worth, and what all answers are worth together."""
 
-import hashlib
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bakeoff.errors import Refused, UsageError
+from bakeoff.errors import UsageError
 from bakeoff.inference.model import PolicyAnswer
 from bakeoff.inference.run_policy import UNRECORDED
-from bakeoff.replay.model import Certificate, ReplayRow
+from bakeoff.replay.model import ReplayRow
+from bakeoff.replay.repeats import varying
 from bakeoff.task import Example, Task
-
-Answerer = Callable[[Example], PolicyAnswer]
-
-
-def select(examples: Iterable[Example], *, sample: int | None, seed: int, first: Container[str] = ()) -> list[Example]:
-    """The examples to replay: all, or `sample` of them by a seeded hash, so that a larger sample contains the
-    smaller one. Examples whose ids are in `first` come before the others. Raises Refused where there are none."""
-    ranked = sorted(examples, key=lambda e: (e.example_id not in first, _rank(seed, e.example_id)))
-    chosen = ranked if sample is None else ranked[:sample]
-    if not chosen:
-        raise Refused("there is no held-out example to replay", cure="build a dataset with more units, or sample more")
-    return chosen
-
-
-def _rank(seed: int, example_id: str) -> bytes:
-    return hashlib.sha256(f"{seed}|{example_id}".encode()).digest()
 
 
 def replay_row(task: Task, example: Example, answered: PolicyAnswer) -> ReplayRow:
@@ -58,16 +42,9 @@ def replay_row(task: Task, example: Example, answered: PolicyAnswer) -> ReplayRo
     )
 
 
-def certify(rows: Sequence[ReplayRow], examples: Sequence[Example], answer: Answerer, *, sample: int) -> Certificate:
-    """Answers the last `sample` rows again, last first, and counts equal ones."""
-    by_id = {row.example_id: row for row in rows}
-    again = list(examples)[::-1][:sample]
-    equal = sum(answer(example).raw == by_id[example.example_id].raw_answer for example in again)
-    return Certificate(rows=len(again), equal=equal)
-
-
 def aggregate(rows: Sequence[ReplayRow]) -> dict[str, float]:
-    """Means over rows by metric (None left out), coverage, tokens, cost; latency as p50 and p95 in seconds."""
+    """Means over rows by metric (None left out), coverage, tokens, cost; latency as p50 and p95 in seconds. With
+    repeats also how many, and the share of examples that they do not agree on."""
     names = sorted({name for row in rows for name in row.metrics})
     figures: dict[str, float] = {"rows": float(len(rows))}
     for name in names:
@@ -79,4 +56,6 @@ def aggregate(rows: Sequence[ReplayRow]) -> dict[str, float]:
     figures["cost"] = float(np.mean([row.cost for row in rows]))
     latencies = [row.latency_s for row in rows]
     figures["latency_p50_s"], figures["latency_p95_s"] = (float(q) for q in np.quantile(latencies, [0.5, 0.95]))
+    if repeats := max(row.repeat for row in rows):
+        figures |= {"repeats": float(repeats + 1), "varying": varying(rows)}
     return figures

@@ -1,20 +1,18 @@
-"""Which rows are replayed, what a row says, and the certificate."""
+"""What a row says, and all rows together."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import rows
 import toy
-from bakeoff.errors import Refused, UsageError
+from bakeoff.errors import UsageError
 from bakeoff.inference.model import PolicyAnswer, PolicySpec
 from bakeoff.inference.run_policy import UNRECORDED, run_policy
 from bakeoff.replay.model import ReplayRow, rows_digest
-from bakeoff.replay.run import aggregate, certify, replay_row, select
+from bakeoff.replay.score import aggregate, replay_row
 from bakeoff.task import Completion, Example, Violation
 
 TASK = toy.ToyTask()
@@ -27,13 +25,6 @@ def example(n: int, drink: str = "tea") -> Example:
     )  # fmt: skip
 
 
-EXAMPLES = [example(n) for n in range(40)]
-
-
-def ids(examples: list[Example]) -> list[str]:
-    return [e.example_id for e in examples]
-
-
 def answered(drink: str | None, raw: str = "", **completion: Any) -> PolicyAnswer:
     parsed = None if drink is None else {"drink": drink}
     return PolicyAnswer(
@@ -44,35 +35,6 @@ def answered(drink: str | None, raw: str = "", **completion: Any) -> PolicyAnswe
 
 def row(n: int, drink: str = "tea", **completion: Any) -> ReplayRow:
     return replay_row(TASK, example(n), answered(drink, **completion))
-
-
-# ---- select ----
-
-
-@given(small=st.integers(1, 40), large=st.integers(1, 40), seed=st.integers(0, 9))
-def test_a_larger_sample_contains_the_smaller_one_in_the_same_order(small: int, large: int, seed: int) -> None:
-    small, large = sorted((small, large))
-    assert ids(select(EXAMPLES, sample=large, seed=seed))[:small] == ids(select(EXAMPLES, sample=small, seed=seed))
-
-
-def test_the_order_of_the_rows_does_not_matter_and_the_seed_does() -> None:
-    chosen = select(EXAMPLES, sample=10, seed=1)
-    assert ids(select(EXAMPLES[::-1], sample=10, seed=1)) == ids(chosen)
-    assert ids(select(EXAMPLES, sample=10, seed=2)) != ids(chosen)
-
-
-def test_neutral_rows_come_first_and_samples_stay_nested() -> None:
-    neutral = {"e3", "e17", "e30"}
-    five = select(EXAMPLES, sample=5, seed=0, first=neutral)
-    assert set(ids(five)[:3]) == neutral
-    assert ids(select(EXAMPLES, sample=2, seed=0, first=neutral)) == ids(five)[:2]
-    assert len(select(EXAMPLES, sample=None, seed=0, first=neutral)) == 40
-
-
-@pytest.mark.parametrize(("examples", "sample"), [([], None), ([], 5), (EXAMPLES, 0)])
-def test_a_replay_of_nothing_is_refused(examples: list[Example], sample: int | None) -> None:
-    with pytest.raises(Refused, match="no held-out example"):
-        select(examples, sample=sample, seed=0)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -104,31 +66,8 @@ def test_the_digest_covers_answers_and_not_order_or_wall_clock() -> None:
     made = [row(n, latency_s=0.1) for n in range(5)]
     slower = [row(n, latency_s=9.0) for n in (3, 1, 4, 0, 2)]
     assert rows_digest(made) == rows_digest(slower)
-    for other in (row(2, "coffee"), row(2, prompt_tokens=7)):
+    for other in (row(2, "coffee"), row(2, prompt_tokens=7), replace(row(2), repeat=1)):
         assert rows_digest([*made[:2], other, *made[3:]]) != rows_digest(made)
-
-
-# ---- certificate ----
-
-
-def test_the_last_rows_are_answered_again_last_first() -> None:
-    asked: list[str] = []
-
-    def answer(example: Example) -> PolicyAnswer:
-        asked.append(example.example_id)
-        return answered("tea")
-
-    found = certify([row(n) for n in range(5)], [example(n) for n in range(5)], answer, sample=3)
-    assert asked == ["e4", "e3", "e2"]
-    assert (found.rows, found.equal, found.deterministic) == (3, 3, True)
-
-
-def test_one_other_answer_is_caught() -> None:
-    answers = iter(["tea", "coffee", "tea"])
-    found = certify(
-        [row(n) for n in range(5)], [example(n) for n in range(5)], lambda _: answered(next(answers)), sample=3
-    )
-    assert (found.rows, found.equal, found.deterministic) == (3, 2, False)
 
 
 # ---- aggregate ----
@@ -156,6 +95,21 @@ def test_aggregates_leave_out_what_does_not_apply_and_count_it() -> None:
             "latency_p95_s": 2.85,
         }
     )
+
+
+def test_repeats_are_counted_and_so_are_examples_that_they_do_not_agree_on() -> None:
+    made = [
+        replace(row(n, drink), repeat=repeat) for n in range(4) for repeat, drink in enumerate(("tea", "tea", "tea"))
+    ]
+    assert aggregate(made)["varying"] == 0.0
+    made[5] = replace(row(1, "coffee"), repeat=2)
+    figures = aggregate(made)
+    assert (figures["rows"], figures["repeats"], figures["varying"]) == (12, 3, 0.25)
+
+
+def test_an_answer_from_the_cache_counts_like_any_other() -> None:
+    made = [row(n) for n in range(3)]
+    assert rows_digest([replace(each, from_cache=True) for each in made]) == rows_digest(made)
 
 
 # ---- the application's own answers ----

@@ -1,0 +1,1 @@
+"""Models behind OpenAI-compatible servers: vLLM, SGLang, Ollama, llama-server, hosted ones."""

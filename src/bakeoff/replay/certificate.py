@@ -1,0 +1,54 @@
+"""A sample answered a second time: equal answers of a local engine, the noise of a remote one."""
+
+from collections.abc import Sequence
+
+from bakeoff.inference.model import PolicySpec
+from bakeoff.replay.model import Certificate, ReplayRow
+from bakeoff.stats.paired import compare_pairs
+from bakeoff.task import Metric
+
+EXACT_ENGINES = frozenset({"transformers", "python", "logged"})
+"""Engines that must give the same answer to the same question, byte for byte."""
+EXACT_ROWS, NOISE_ROWS = 16, 40
+_ALPHA = 0.025  # on each side
+
+
+def is_exact(spec: PolicySpec) -> bool:
+    return spec.engine in EXACT_ENGINES
+
+
+def sample_size(spec: PolicySpec, asked: int | None) -> int:
+    """Rows to answer again: what was asked for, else 16 for exact engines and 40 where noise has to be measured."""
+    if asked is not None:
+        return asked
+    return EXACT_ROWS if is_exact(spec) else NOISE_ROWS
+
+
+def certify(
+    spec: PolicySpec, first: Sequence[ReplayRow], second: Sequence[ReplayRow], metrics: Sequence[Metric]
+) -> Certificate:
+    """Compares two answers to each question of a sample; `first` and `second` are in the same order."""
+    equal = sum(one.answer_digest == other.answer_digest for one, other in zip(first, second, strict=True))
+    if is_exact(spec):
+        return Certificate(rows=len(first), equal=equal)
+    return Certificate(rows=len(first), equal=equal, kind="noise", noise=_noise(first, second, metrics))
+
+
+def _noise(first: Sequence[ReplayRow], second: Sequence[ReplayRow], metrics: Sequence[Metric]) -> dict[str, float]:
+    bounds = {metric.name: _bound(first, second, metric) for metric in metrics}
+    return {name: bound for name, bound in bounds.items() if bound != float("inf")}
+
+
+def _bound(first: Sequence[ReplayRow], second: Sequence[ReplayRow], metric: Metric) -> float:
+    """95 % bound of the mean difference without sign, clustered by unit (`stats.paired`), at most the metric's range;
+    inf where so few rows leave everything open and the range has no end."""
+    moved, units = [], []
+    for one, other in zip(first, second, strict=True):
+        before, after = one.metrics.get(metric.name), other.metrics.get(metric.name)
+        if before is not None and after is not None:
+            moved.append(after - before)
+            units.append(one.unit_id)
+    span = None if metric.low is None or metric.high is None else metric.high - metric.low
+    found = compare_pairs(moved, units, alpha=_ALPHA, span=span)
+    bound = max(abs(found.lower), abs(found.upper))
+    return bound if span is None else min(bound, span)
