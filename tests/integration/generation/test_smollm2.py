@@ -69,6 +69,14 @@ def test_the_conversion_is_the_same_on_every_machine(base: BaseModel) -> None:
     assert sum(path.stat().st_size for path in base.path.glob("*.safetensors")) == 269_060_552
 
 
+def test_the_ids_of_a_prompt_and_an_answer_are_pinned(encoder: Encoder) -> None:
+    """A library that renders or cuts a text in another way must not pass unseen: an adapter learnt these ids."""
+    prompt = [1, 9690, 198, 2, 198, 1, 4093, 198, 31413, 14562, 30, 2, 198, 1, 520, 9531, 198]
+    assert list(encoder.prompt_ids([Message(role="user", content="Pick soup.")])) == prompt
+    assert list(encoder.answer_ids('{"soup":"no"}')) == [39428, 48331, 25535, 4607, 23597]
+    assert encoder.template_digest == "sha256:503e9cfd41d292a7d55d1d41fdf5b718f1d1b892eb4cf5811d7ee03943b0974a"
+
+
 def test_values_are_single_tokens_right_behind_the_option(encoder: Encoder) -> None:
     encoded = encoder.encode(WISHES[0], SCHEMA)
     for choice in encoded.choices:
