@@ -21,6 +21,7 @@ from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import store as replays
 from bakeoff.replay.model import ReplayRow, rows_digest
+from bakeoff.replay.repeats import averaged
 from bakeoff.report import render, scores
 from bakeoff.report.model import Evidence, Pair, Side, Training
 from bakeoff.task import Task
@@ -86,13 +87,12 @@ def _side(conn: policies.Conn, stored: StoredReport, name: str) -> tuple[Side, l
 def _pairs(
     task: Task, gate: Gate | None, stored: StoredReport, dataset: Dataset, sides: Sequence[Sequence[ReplayRow]]
 ) -> tuple[Pair, ...]:
-    """Rows that both answered and the gate read, with what the dataset says of them; by example id. Where a replay
-    asked several times, the first answer is shown."""
+    """Rows that both answered and the gate read, with what the dataset says of them; by example id."""
     subject = stored.report.subject
     compared = (subject["candidate_version"], subject["incumbent_version"])
     known = scores.metrics(task.metrics)
     read = {row.example.example_id: row for row in _read(dataset, subject)}
-    first, other = ({row.example_id: row for row in rows if not getattr(row, "repeat", 0)} for rows in sides)
+    first, other = ({row.example_id: row for row in averaged(rows)} for rows in sides)
     return tuple(
         scores.pair(
             known,

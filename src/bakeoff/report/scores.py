@@ -47,9 +47,8 @@ def by_unit(found: Iterable[tuple[Pair, float]]) -> list[float]:
 
 
 def judged_on(evidence: Evidence, verdict: Verdict) -> list[Pair]:
-    """The pairs that a verdict looked at. One that rests on another metric looked at all."""
-    is_neutral = verdict.rows == "neutral" and getattr(verdict, "fallback", None) is None
-    return [pair for pair in evidence.pairs if pair.neutral or not is_neutral]
+    """The pairs that a verdict's own numbers come from."""
+    return [pair for pair in evidence.pairs if verdict.rows == "all" or pair.neutral == (verdict.rows == "neutral")]
 
 
 def _values(row: ReplayRow) -> dict[str, float | None]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bakeoff.gates import slices
 from bakeoff.replay.model import ReplayRow
-from bakeoff.report import charts
+from bakeoff.report import charts, verdicts
 from bakeoff.report.model import Evidence, Pair, Side
 from bakeoff.report.parts import Block, Figure, Section, table
 from bakeoff.report.words import figure, plain
@@ -109,13 +110,24 @@ def apart(evidence: Evidence) -> Section:
             cells += [figure(value) for value in _means(metric.name, pairs)]
         rows.append(cells)
     head = ("metric", "candidate, neutral", "incumbent, neutral", "candidate, anchored", "incumbent, anchored")
-    said = (
-        f"On {len(anchored)} of {len(evidence.pairs)} rows people started from a proposal of one of the two versions "
-        "and edited it. What they kept then resembles that proposal, so the version that wrote it looks better than "
-        "it is. Such rows are shown here and never decide about alignment."
+    blocks: list[Block] = [
+        _anchored(len(anchored), len(evidence.pairs)),
+        table("neutral and anchored rows", head, rows, numbers=(1, 2, 3, 4)),
+    ]
+    judged = [verdicts.row(evidence, verdict) for verdict in evidence.stored.report.anchored]
+    if judged:
+        blocks.append(table("anchored rows, shown and never gated", verdicts.HEAD, judged, numbers=(3, 4, 5)))
+    return Section(anchor="anchored", title="Anchored rows, apart", blocks=tuple(blocks))
+
+
+def _anchored(some: int, of: int) -> str:
+    if not some:
+        return "Every row is neutral: people started from a proposal of neither version, or from none."
+    return (
+        f"On {some} of {of} rows people started from a proposal of one of the two versions and edited it. What they "
+        "kept then resembles that proposal, so the version that wrote it looks better than it is. Such rows are shown "
+        "here and never decide about alignment."
     )
-    blocks: tuple[Block, ...] = (said, table("neutral and anchored rows", head, rows, numbers=(1, 2, 3, 4)))
-    return Section(anchor="anchored", title="Anchored rows, apart", blocks=blocks)
 
 
 def _means(metric: str, pairs: Sequence[Pair]) -> list[float | None]:
@@ -129,18 +141,16 @@ def _means(metric: str, pairs: Sequence[Pair]) -> list[float | None]:
 
 
 def attempts(evidence: Evidence) -> Section:
-    body = evidence.stored.report.to_json()
-    attempt = body.get("attempt") or evidence.stored.attempt
-    slices = evidence.stored.report.subject.get("slices")
-    where = f"slices {slices} of the test split" if slices else "these held-out rows"
-    said = f"This is report {attempt} on {where}."
-    warning = (
-        " Each look at the same rows makes it easier to pass by chance: after many attempts open a fresh sealed slice "
-        "(bakeoff gate --fresh) or build a dataset with later weeks."
-        if attempt > 1
-        else " Nothing was chosen by looking at them before."
+    attempt, alpha = evidence.stored.attempt, 0.05 if evidence.gate is None else evidence.gate.alpha
+    read = slices.read_by(evidence.stored.report.subject)
+    where = "these held-out rows" if read is None else f"{read} of the test split"
+    used = slices.warning(attempt, alpha)
+    said = "Nothing was chosen by looking at them before." if used is None else f"{used[0].upper()}{used[1:]}."
+    return Section(
+        anchor="attempts",
+        title="Attempts on these rows",
+        blocks=(f"This is report {attempt} on {where}. {said}",),
     )
-    return Section(anchor="attempts", title="Attempts on these rows", blocks=(said + warning,))
 
 
 def lineage(evidence: Evidence) -> Section:

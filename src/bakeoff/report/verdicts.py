@@ -59,11 +59,8 @@ def _metric(evidence: Evidence, verdict: Verdict) -> Cell:
 
 def _why(verdict: Verdict) -> Cell:
     extra = [f"rule: {needed(verdict)}"]
-    fallback, noise = getattr(verdict, "fallback", None), getattr(verdict, "noise", None)
-    if fallback is not None:
-        extra.append(f"rests on {plain(fallback)}, because neutral rows are too few")
-    if noise is not None:
-        extra.append(f"two runs of the remote engine differ by up to {figure(noise)}")
+    if verdict.noise is not None:
+        extra.append(f"two runs of the remote engine differ by up to {figure(verdict.noise)}")
     if verdict.outcome is not Outcome.SHOWN and verdict.detectable is not None and verdict.kind == "non_inferior":
         extra.append(f"these rows would show a change of {figure(verdict.detectable)} four times in five")
     return Markup('{}<br><small class="quiet">{}</small>').format(verdict.reason, "; ".join(extra))
