@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.gates.model import Outcome, Verdict
@@ -57,6 +57,7 @@ def test_units_are_counted_left_and_right_of_zero() -> None:
     assert charts.differences("effort", [], 0.1) == ""
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE, min_size=1, max_size=30), st.none() | st.floats(1e-6, 1e6))
 def test_any_differences_are_drawn_inside_the_picture(values: Sequence[float], margin: float | None) -> None:
     drawn = str(charts.differences("m", values, margin))
@@ -72,6 +73,7 @@ def test_a_curve_needs_two_points_and_says_both_ends() -> None:
     assert drawn.count("<path") == 2
 
 
+@settings(deadline=None)
 @given(FINITE, FINITE)
 def test_ticks_are_few_round_and_inside(one: float, other: float) -> None:
     low, high = sorted((one, other))

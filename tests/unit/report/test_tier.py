@@ -25,7 +25,7 @@ BREACH = Breach(rule="allergy", answers=2, detail=NASTY)
 SIDE = Side(completion_tokens=20.0, unreadable=0.0, unserved=0.0, violating=0.025, latency_p50_s=0.1, latency_p95_s=0.3)
 CHECK = CalibrationCheck(metric="predicted_edits", bias=-0.1, bias_se=0.02, bound=0.14, maximum=0.2, rows=80, units=40)
 FOUND = Tier(
-    verdict=Outcome.FAIL,
+    verdict="FAIL",
     reasons=("region = north is harmed",),
     segments=(
         Segment(feature="region", value=NASTY, rows=20, units=9, effective_units=9.0, metrics=(HARMED,)),
