@@ -294,9 +294,8 @@ class Task(Protocol):
         ...
 
     def render(self, request: Request) -> Sequence[Message]:
-        """The prompt, before any chat template. Instructions go into system messages and come first: models read what
-        is the same for all requests once, and a policy's own prompt (`policy create --prompt`) takes their place. What
-        depends on the request goes into the others."""
+        """The prompt, before any chat template. Instructions are system messages, first and the same for all requests
+        (read once; a policy's own prompt takes their place); what depends on the request goes into the others."""
         ...
 
     def answer_schema(self, request: Request) -> JsonSchema:

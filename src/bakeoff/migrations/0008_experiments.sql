@@ -177,3 +177,16 @@ begin
     return new;
 end $$;
 create trigger snapshot_guard before insert on monitor_snapshots for each row execute function snapshot_guard();
+
+-- As in 0007: a function of ours looks into temporary tables last, whoever calls it.
+do $$
+declare
+    each record;
+begin
+    for each in
+        select p.oid::regprocedure as name from pg_proc p
+        where p.pronamespace = current_schema()::regnamespace and p.proconfig is not null
+    loop
+        execute format('alter function %s set search_path = %I, pg_temp', each.name, current_schema());
+    end loop;
+end $$;
