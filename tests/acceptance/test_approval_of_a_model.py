@@ -28,7 +28,12 @@ horizon_weeks = 8.0
 
 
 def test_a_trained_version_is_reported_with_its_curve_and_bound_to_its_adapter(
-    bakeoff: Any, deps: Deps, clock: stages.Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bakeoff: Any,
+    deps: Deps,
+    clock: stages.Clock,
+    mlflow_uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(plugins, "load_task", lambda _: teachable.Teachable())
     monkeypatch.setenv("BAKEOFF_THREADS", "1")
@@ -54,7 +59,7 @@ def test_a_trained_version_is_reported_with_its_curve_and_bound_to_its_adapter(
     assert made["model"] in page
 
     words = ("approve", name, "--report", report["digest"], "--by", "Grace", "--note", "read it")
-    weights = _registered_weights(tmp_path)
+    weights = _registered_weights(mlflow_uri, made["model"])
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     refused = bakeoff(*words, code=3)
@@ -68,9 +73,10 @@ def test_a_trained_version_is_reported_with_its_curve_and_bound_to_its_adapter(
     assert "the registered model's adapter" in bakeoff("trace", name, "--json").json["approval_ended"]["reason"]
 
 
-def _registered_weights(tmp_path: Path) -> Path:
-    """The registry's own copy."""
-    weights = (tmp_path / "home" / "artifacts").rglob("adapter_model.safetensors")
-    found = [path for path in weights if "models" in path.parts]
-    assert found, sorted((tmp_path / "home").rglob("*.safetensors"))
-    return found[0]
+def _registered_weights(mlflow_uri: str, model: str) -> Path:
+    """The registry's own copy of ``models:/NAME/VERSION``."""
+    from mlflow import MlflowClient
+
+    name, _, version = model.removeprefix("models:/").partition("/")
+    place = MlflowClient(mlflow_uri, mlflow_uri).get_model_version_download_uri(name, version)
+    return Path(place.removeprefix("file://")) / "adapter" / "adapter_model.safetensors"
