@@ -1,7 +1,7 @@
 """The border: what a domain must say so that the loop can run over it, with every type it mentions.
 
-A task is a plug-in found by the entry-point group ``bakeoff.tasks``. Four methods are enough for a first loop (`render`,
-`parse`, `violations`, `score`); subclass `TaskBase` to get defaults for the rest.
+A task is a plug-in found by the entry-point group ``bakeoff.tasks``. Four methods are enough for a first loop
+(`render`, `parse`, `violations`, `score`); subclass `TaskBase` to get defaults for the rest.
 """
 
 import json
