@@ -8,8 +8,9 @@ rows; tuned SFT takes hyperparameters that a study found in one more town (--tun
 as `bakeoff train --tuned` takes them from an earlier dataset. Rows of the test split, other households, are planned by
 all. A DPO that its recipe refuses counts as the SFT adapter that stays, and the report says so.
 
-What is done is kept in --work, and the same command goes on there. --small finishes in two minutes and shows only that
-everything runs. The people are simulated: a gain here is no promise about real ones."""
+What is done is kept in --work; the same command goes on there, and more --trials go on with the study. --small takes
+a few minutes and shows only that everything runs. The people are simulated: a gain here is no promise about real
+ones."""
 
 import argparse
 import json
@@ -96,7 +97,7 @@ def read() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--models", type=Path, default=Path(tempfile.gettempdir()) / "bakeoff-bench-models")
     parser.add_argument("--work", type=Path, help="folder of what is done  [default: by size, below the temporary one]")
-    parser.add_argument("--small", action="store_true", help="two minutes, numbers without meaning")
+    parser.add_argument("--small", action="store_true", help="a few minutes, numbers without meaning")
     asked = parser.parse_args()
     if asked.small:
         vars(asked).update(SMALL)

@@ -77,10 +77,12 @@ class Engines:
     ) -> None:
         self.device, self.loads, self.moody, self.answers = device, loads, moody, answers
         self.asked: list[str] = []
+        self.threads: int | None = None
 
-    def open(self, spec: PolicySpec, **_: Any) -> "Engines":
+    def open(self, spec: PolicySpec, *, threads: int | None = None) -> "Engines":
         if not self.loads:
             raise Refused("these are other weights")
+        self.threads = threads
         return self
 
     def complete(self, messages: Sequence[Message], **_: Any) -> Completion:
@@ -92,7 +94,7 @@ class Engines:
         return Completion(text=json.dumps({"drink": drink}), prompt_tokens=7, completion_tokens=3)
 
     def describe(self) -> dict[str, Any]:
-        said = {"engine": "fickle", "device": self.device, "versions": {}}
+        said = {"engine": "fickle", "device": self.device, "threads": self.threads, "versions": {}}
         return said | ({"answered_as": sorted(set(self.asked))[:1]} if self.moody else {})
 
 

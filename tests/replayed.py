@@ -17,6 +17,8 @@ from bakeoff.fingerprint import digest
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
+from bakeoff.replay import store as replays
+from bakeoff.replay.model import ReplayReport
 from bakeoff.task import Episode, LoggedEvent, Role
 
 TASK = fickle.Shop()
@@ -78,3 +80,15 @@ def model_version(deps: Deps, base: Path, **more: Any) -> PolicyVersion:
     reference = ModelRef(base=str(base), base_digest=deps.bases.resolve(str(base)).digest)
     spec = PolicySpec(task="toy", engine="transformers", prompt_version="1", model=reference, **shared)
     return lifecycle.create_policy(deps, stages.POLICY, spec)
+
+
+def said(deps: Deps, version: PolicyVersion, report: ReplayReport) -> dict[str, Any]:
+    """All that a model said in a replay, with its log-probabilities to the last bit, by example."""
+    with deps.db.transaction() as conn:
+        kept = replays.kept_answers(
+            conn,
+            fingerprint=version.fingerprint,
+            engine_digest=digest(report.engine),
+            prompt_digests=[str(row.prompt_digest) for row in replays.rows(conn, report.replay_id)],
+        )
+    return {prompt: (each.text, str(each.choices), each.model_steps) for (prompt, _), each in kept.items()}

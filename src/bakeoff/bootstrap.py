@@ -46,7 +46,6 @@ def open_deps(
             postgres.migrate(conn, settings.schema_name, plugins.migration_folders())
     late = _Late(settings, server)
     engines = cast(Engines, _Proxy(lambda: late.engines))
-    threads = settings.threads or _cores()
     try:
         yield Deps(
             db=db,
@@ -54,7 +53,7 @@ def open_deps(
             models=cast(ModelRegistry, _Proxy(lambda: late.mlflow.registry)),
             engines=engines,
             workers=ReplayWorkers(
-                engines=engines, threads=threads, elsewhere=partial(single_threaded, settings, server), cores=_cores
+                engines=engines, elsewhere=partial(engines_elsewhere, settings, server), cores=_cores
             ),
             bases=_Bases(settings.models, alias_files(settings)),
             datasets_root=settings.datasets,
@@ -63,7 +62,7 @@ def open_deps(
             gate_in_force=gate_in_force,
             clock=clock,
             progress=progress,
-            threads=threads,
+            threads=settings.threads or _cores(),
             provenance=provenance(),
         )
     finally:
@@ -71,9 +70,9 @@ def open_deps(
         db.close()
 
 
-def single_threaded(settings: Settings, server: str) -> Engines:
+def engines_elsewhere(settings: Settings, server: str) -> Engines:
     """Engines for a process of a replay: whoever calls this in another process needs nothing else of this one."""
-    return cast(Engines, _Late(settings.model_copy(update={"threads": 1}), server).engines)
+    return _Late(settings, server).engines
 
 
 def studies(deps: Deps) -> Studies:

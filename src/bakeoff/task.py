@@ -73,6 +73,7 @@ class Metric:
     low: float | None  # smallest possible value, None if unbounded
     high: float | None  # largest possible value, None if unbounded
     meaning: str
+    matures_hours: float = 72.0  # of outcome metrics: after the first decision; what happens later changes nothing
 
 
 class Role(StrEnum):
@@ -293,7 +294,8 @@ class Task(Protocol):
         ...
 
     def render(self, request: Request) -> Sequence[Message]:
-        """The prompt, before any chat template."""
+        """The prompt, before any chat template. Instructions are system messages, first and the same for all requests
+        (read once; a policy's own prompt takes their place); what depends on the request goes into the others."""
         ...
 
     def answer_schema(self, request: Request) -> JsonSchema:

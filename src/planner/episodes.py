@@ -5,6 +5,7 @@ from typing import Any
 
 from bakeoff.task import Episode, Example, LeftOut, LoggedEvent, Preference, Role
 from planner.edits import cost, diff, with_reasons
+from planner.scores import variety
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -68,15 +69,29 @@ def _why_not(episode: Episode, accept: LoggedEvent | None) -> str:
 def outcome(episode: Episode) -> Mapping[str, float | None]:
     """accepted: explicitly, within 72 h. kept_share: of the dishes first shown, those in what was accepted of
     that decision; 0 where it was rejected or nobody answered. edits: entries changed before acceptance; None
-    where the proposal was not accepted."""
+    where the proposal was not accepted. cooked_share: of the dishes first shown, those cooked in the end; 0 where the
+    proposal was not accepted, None where nobody told. shown_variety: as `scores.variety`."""
     shown = shown_entries(episode.decision)
     # What a person said holds, whenever a time-out spoke too.
     accept = acceptance(episode, frozenset({"user"})) or acceptance(episode, frozenset({"timeout"}))
     kept = edits = None
+    cooked: float | None = 0.0
     if accept is not None and accept.decision_id == episode.decision.decision_id:
         kept = _share(_dishes(shown), _dishes(accept.payload["entries"]))
         edits = float(len(diff(shown, accept.payload["entries"])))
-    return {"accepted": float(episode.accepted()), "kept_share": kept or 0.0, "edits": edits}
+        cooked = _cooked(episode, _dishes(shown))
+    return {
+        "accepted": float(episode.accepted()),
+        "kept_share": kept or 0.0,
+        "edits": edits,
+        "cooked_share": cooked,
+        "shown_variety": variety(episode.request, _dishes(shown)),
+    }
+
+
+def _cooked(episode: Episode, shown: Sequence[str]) -> float | None:
+    told = [e for e in episode.outcomes if e.role is Role.KEPT and e.decision_id == episode.decision.decision_id]
+    return _share(shown, _dishes(told[-1].payload["cooked"])) if told else None
 
 
 def preference(example: Example) -> Preference | None:

@@ -1,6 +1,7 @@
 """The planner behind the border: `PlannerTask` only ties the modules of this package together."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,12 @@ class PlannerTask(TaskBase):
         _share("accepted", "explicitly accepted within 72 h of the first decision", unit="share of needs"),
         _share("kept_share", "shown meals kept in what was accepted; rejected or unanswered is 0"),
         _edits("edits", "entries changed before acceptance; undefined where the proposal was not accepted"),
-    )
+        replace(_share("cooked_share", "shown meals cooked within the week; not accepted is 0"), matures_hours=168.0),
+        Metric(
+            name="shown_variety", unit="kinds per plan", direction="higher", low=1.0, high=None, matures_hours=0.0,
+            meaning="effective number of cuisines and of main proteins among the shown meals, their mean",
+        ),
+    )  # fmt: skip
     event_types = EVENT_TYPES
     fields = FIELDS
 

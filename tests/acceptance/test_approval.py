@@ -19,6 +19,7 @@ from bakeoff.lifecycle import Deps
 GATE = """
 name = "toy"
 minimum_effective_units = 5
+slices_per_gate = 4
 [metrics.right]
 kind = "non_inferior"
 margin = 0.3

@@ -33,21 +33,17 @@ _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
 class ReplayWorkers:
     """Implements `bakeoff.replay.workers.Workers`."""
 
-    def __init__(
-        self, *, engines: Engines, threads: int, elsewhere: Callable[[], Engines], cores: Callable[[], int]
-    ) -> None:
-        """`engines`: those of this process, whose models compute with so many `threads`. `elsewhere`: wires engines of
-        one thread in another process, so it has to be picklable."""
-        self._engines, self._threads, self._elsewhere, self._cores = engines, threads, elsewhere, cores
+    def __init__(self, *, engines: Engines, elsewhere: Callable[[], Engines], cores: Callable[[], int]) -> None:
+        """`engines`: those of this process. `elsewhere`: wires engines in another one, so it has to be picklable."""
+        self._engines, self._elsewhere, self._cores = engines, elsewhere, cores
 
     @contextmanager
     def open(self, task: Task, spec: PolicySpec, *, workers: int | None, rows: int) -> Iterator[Pool]:
         """See `Workers.open`."""
-        is_local = spec.engine == "transformers"
         if workers is not None and workers < 1:
             raise UsageError(f"{workers} workers; expected 1 or more")
-        most = workers or (min(self._cores(), _worth(rows)) if is_local else 1)
-        if most == 1 and (not is_local or self._threads == 1):
+        most = workers or (min(self._cores(), _worth(rows)) if spec.engine == "transformers" else 1)
+        if most == 1:
             yield _Here(task, spec, self._engines)
             return
         processes = _Processes(task, spec, self._elsewhere, most, asked_for=workers is not None)
@@ -63,7 +59,7 @@ class _Here:
 
     def __init__(self, task: Task, spec: PolicySpec, engines: Engines) -> None:
         self._task, self._spec = task, spec
-        self._engine = engines.open(spec) if spec.needs_engine else None
+        self._engine = engines.open(spec, threads=1) if spec.needs_engine else None
         self.stamp: Mapping[str, Any] = stamp(spec, self._engine)
 
     @property
@@ -171,7 +167,7 @@ class _Processes:
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"the task cannot be sent to another process: {error}",
-                cure="keep open files and connections out of it; or set BAKEOFF_THREADS=1 and replay with --workers 1",
+                cure="keep open files and connections out of it, or type --workers 1",
             ) from error
         finally:
             theirs.close()
@@ -231,7 +227,7 @@ def _work(connection: Connection, elsewhere: Callable[[], Engines] | None, task:
     """The life of one process. It ends when nobody is at the other end of the line."""
     with suppress(*_GONE):
         try:
-            engine = None if elsewhere is None else elsewhere().open(spec)
+            engine = None if elsewhere is None else elsewhere().open(spec, threads=1)
             connection.send(_Ready(stamp=stamp(spec, engine), witness=witness(engine), resident=_resident()))
             while True:
                 connection.send(answer(task, spec, connection.recv(), engine))

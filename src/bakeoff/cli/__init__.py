@@ -32,9 +32,9 @@ COMMANDS = {
     "report": "reporting:report",
     "approve": "approving:approve",
     "reject": "approving:reject",
-    "experiment": "online:experiment",
-    "promote": "online:promote",
-    "rollback": "online:rollback",
+    "experiment": "experimenting:experiment",
+    "promote": "promoting:promote",
+    "rollback": "promoting:rollback",
     "ui": "ui:ui",
 }
 """Command -> module and function, in the order of the loop."""
@@ -62,7 +62,7 @@ HELP = {
     "report": "One page on a gate's verdict, to read before signing.",
     "approve": "Sign a gate report.",
     "reject": "Turn a version down.",
-    "experiment": "Experiments: start, watch, status, stop.",
+    "experiment": "Experiments: plan, start, watch, ramp, stop.",
     "promote": "Serve a version to everyone.",
     "rollback": "Go back to an earlier production version.",
     "ui": "MLflow in your browser: runs, curves, models.",

@@ -206,7 +206,7 @@ def _test(conn: Conn, test: Experiment) -> dict[str, Any]:
         "experiment_id": test.experiment_id,
         "status": test.status,
         "treated_share": phases[-1].treated_bp / 10_000,
-        "units": len(experiments.exposures(conn, test.experiment_id)),
+        "units": experiments.count_exposures(conn, test.experiment_id),
         "reason": test.reason,
     }
 

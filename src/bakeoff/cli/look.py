@@ -103,7 +103,8 @@ def _explorer(conn: lookup.Conn, policy_id: str) -> tuple[str | None, int]:
 
 
 def _latest_tests(conn: lookup.Conn, policy_id: str) -> dict[str, Any]:
-    return {lookup.treated(conn, test).policy_version_id: test.status for test in experiments.tests(conn, policy_id)}
+    begun = (test for test in experiments.tests(conn, policy_id) if test.status != "created")
+    return {lookup.treated(conn, test).policy_version_id: test.status for test in begun}
 
 
 def _facts(conn: lookup.Conn, version: PolicyVersion, test_status: Any) -> VersionFacts:
@@ -141,7 +142,7 @@ def _running(conn: lookup.Conn, policy_id: str, names: dict[str, str]) -> Runnin
         treated=names[lookup.treated(conn, test).policy_version_id],
         phase=phase.number,
         treated_bp=phase.treated_bp,
-        units=len(experiments.exposures(conn, test.experiment_id)),
+        units=experiments.count_exposures(conn, test.experiment_id),
         verdict=None if last is None else last.advice.verdict,
         reason=None if last is None else last.advice.reason,
         looked_at=None if last is None else last.taken_at,

@@ -98,11 +98,10 @@ def treated(conn: Conn, experiment: Experiment) -> PolicyVersion:
 
 
 def tests_of(conn: Conn, version: PolicyVersion) -> list[Experiment]:
-    """Tests that tried `version`, oldest first."""
+    """Tests that tried `version` on real traffic, oldest first."""
     wanted = version.policy_version_id
-    return [
-        test for test in experiments.tests(conn, version.policy_id) if treated(conn, test).policy_version_id == wanted
-    ]
+    begun = (test for test in experiments.tests(conn, version.policy_id) if test.status != "created")
+    return [test for test in begun if treated(conn, test).policy_version_id == wanted]
 
 
 def running_test(conn: Conn, policy_id: str) -> Experiment:
@@ -116,9 +115,21 @@ def running_test(conn: Conn, policy_id: str) -> Experiment:
     return found
 
 
+def open_test(conn: Conn, policy_id: str) -> Experiment:
+    """The running test, or the newest that was created and has not begun."""
+    policies.find_policy(conn, policy_id)
+    found = experiments.running_test(conn, policy_id)
+    waiting = [test for test in experiments.tests(conn, policy_id) if test.status == "created"]
+    if found is None and not waiting:
+        raise UsageError(
+            f"no test of {policy_id} is running or waiting to begin",
+            cure=f"bakeoff experiment create {policy_id}/VERSION --spec FILE makes one",
+        )
+    return found or waiting[-1]
+
+
 def last_look(conn: Conn, experiment: Experiment) -> Snapshot | None:
-    found = experiments.snapshots(conn, experiment.experiment_id)
-    return found[-1] if found else None
+    return experiments.last_snapshot(conn, experiment.experiment_id)
 
 
 def dataset_name(known: Sequence[Dataset], digest: str | None) -> str | None:

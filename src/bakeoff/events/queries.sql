@@ -63,3 +63,52 @@ select * from events where decision_id = :decision_id and role <> 'decision' ord
 select count(*) as events, count(*) filter (where role = 'decision') as decisions,
        count(distinct unit_id) as units, min(occurred_at) as first_at, max(occurred_at) as last_at
 from events where task = :task;
+
+-- name: received(experiment_id, before)^
+-- How many events of an experiment arrived before a moment, and when the newest of all arrived. Both from an index.
+select (select count(*) from events where experiment_id = :experiment_id and received_at < :before) as before,
+       (select max(received_at) from events where experiment_id = :experiment_id) as newest;
+
+-- name: decisions_of(task, experiment_id)
+-- Every need of an experiment with its decisions, oldest first; in no order.
+select unit_id, need_id, array_agg(decision_id order by occurred_at, event_id) as decisions,
+       (array_agg(request_digest order by occurred_at, event_id))[1] as request_digest, 'infinity'::timestamptz as known_at
+from events
+where role = 'decision' and task = :task and experiment_id = :experiment_id
+group by unit_id, need_id;
+
+-- name: decisions_changed(task, experiment_id, since)
+-- Of these, the needs with an event that arrived since a moment.
+select d.unit_id, d.need_id, array_agg(d.decision_id order by d.occurred_at, d.event_id) as decisions,
+       (array_agg(d.request_digest order by d.occurred_at, d.event_id))[1] as request_digest,
+       'infinity'::timestamptz as known_at
+from (
+    select distinct d.unit_id, d.need_id
+    from events t join events d on d.decision_id = t.decision_id
+    where t.experiment_id = :experiment_id and t.received_at >= :since
+      and d.role = 'decision' and d.task = :task and d.experiment_id = :experiment_id
+) changed join events d on d.unit_id = changed.unit_id and d.need_id = changed.need_id
+where d.role = 'decision' and d.task = :task and d.experiment_id = :experiment_id
+group by d.unit_id, d.need_id;
+
+-- name: decisions_before(task, experiment_id, reach)
+-- The needs of units in the stretch `reach` before they met a test, as far as they were known at that moment, where
+-- nobody has looked at them yet.
+select unit_id, need_id, array_agg(decision_id order by occurred_at, event_id) as decisions,
+       (array_agg(request_digest order by occurred_at, event_id))[1] as request_digest, exposed_at as known_at
+from decisions_before_exposure
+where experiment_id = :experiment_id and task = :task and occurred_at >= exposed_at - :reach::interval
+group by unit_id, need_id, exposed_at;
+
+-- name: told_needs()
+-- Appended to `with needs as (one of the three above)`: each need as `needs` tells it, with what was known of it then.
+select n.unit_id, n.need_id, n.request_digest, nullif(n.known_at, 'infinity'), r.body, (
+    select json_agg(json_build_array(
+        e.event_id, e.event_type, e.role, e.decision_id, e.experiment_id, e.variant_id, e.policy_version_id,
+        e.served_policy_version_id, e.occurred_at, e.origin, e.assignment_probability, e.action_propensity, e.payload
+    ) order by e.occurred_at, e.event_id)
+    from events e
+    where e.decision_id = any (n.decisions) and e.unit_id = n.unit_id
+      and e.occurred_at < n.known_at and e.received_at < n.known_at
+) as told
+from needs n join requests r on r.digest = n.request_digest;

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,48 @@ def stored_episodes(
         copy.set_types(("text", "text", "text", "bytea", "bytea"))
         for unit_id, need_id, request_digest, body, told in copy.rows():
             yield _episode(unit_id, need_id, request_digest, body, loads(told)), body
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """How much of an experiment has arrived."""
+
+    before: int  # events that arrived before the moment asked for
+    newest: datetime | None  # when the newest of all arrived; None where there is none
+
+
+def received(conn: Conn, experiment_id: str, *, before: datetime) -> Received:
+    return Received(**queries.received(conn, experiment_id=experiment_id, before=before))
+
+
+def needs_changed(conn: Conn, task: str, experiment_id: str, *, since: datetime | None) -> Iterator[Episode]:
+    """Needs of an experiment with an event that arrived since a moment (None: all of them), each whole, in no order.
+
+    A stream: while it is read, the connection does nothing else."""
+    which = queries.decisions_of if since is None else queries.decisions_changed
+    window = {"task": task, "experiment_id": experiment_id} | ({} if since is None else {"since": since})
+    for _, episode in _told_needs(conn, which.sql, window):
+        yield episode
+
+
+def needs_before(conn: Conn, task: str, experiment_id: str, *, reach: timedelta) -> Iterator[tuple[datetime, Episode]]:
+    """What units did in the stretch `reach` before they met a test, as far as it was known then, with that moment; of
+    units whose past nobody has looked at. By unit and need; a stream as above."""
+    window = {"task": task, "experiment_id": experiment_id, "reach": reach}
+    return _told_needs(
+        conn, queries.decisions_before.sql, window, 'order by n.unit_id collate "C", n.need_id collate "C"'
+    )
+
+
+def _told_needs(
+    conn: Conn, which: str, window: Mapping[str, Any], order: str = ""
+) -> Iterator[tuple[datetime, Episode]]:
+    needs = f"with needs as ({which.rstrip(';')}) {queries.told_needs.sql.rstrip(';')} {order}"
+    query = f"copy ({needs}) to stdout (format binary)"
+    with conn.transaction(), conn.cursor() as cursor, cursor.copy(query, window) as copy:
+        copy.set_types(("text", "text", "text", "timestamptz", "bytea", "bytea"))
+        for unit_id, need_id, request_digest, known_at, body, told in copy.rows():
+            yield known_at, _episode(unit_id, need_id, request_digest, body, loads(told))
 
 
 def count_decisions(conn: Conn, task: str, *, since: datetime, until: datetime) -> int:

@@ -25,11 +25,16 @@ def bucket(salt: str, unit: str) -> int:
     return int(value) * BASIS_POINTS >> 32
 
 
+def inclusion_bucket(experiment_id: str, unit_id: str) -> int:
+    """0..9999: a test takes the units below twice its treated share in basis points."""
+    return bucket(f"{experiment_id}/inclusion", unit_id)
+
+
 def assign(experiment_id: str, unit_id: str, treated_bp: int) -> Assignment | None:
     """The unit's arm at a treated share of `treated_bp` basis points (0..5000); None: not taking part."""
     if not 0 <= treated_bp <= MAX_TREATED_BP:
         raise UsageError(f"treated share {treated_bp} bp; expected 0 to {MAX_TREATED_BP}: the control gets as much")
-    included = bucket(f"{experiment_id}/inclusion", unit_id)
+    included = inclusion_bucket(experiment_id, unit_id)
     if included >= 2 * treated_bp:
         return None
     is_treated = bucket(f"{experiment_id}/variant", unit_id) < BASIS_POINTS // 2

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from bakeoff.experiments.needs import MATURES_AFTER
+from bakeoff.experiments.needs import measure
+from bakeoff.experiments.needs import metrics as measured_by
 from bakeoff.experiments.plan import History
 from bakeoff.task import Episode, Metric, Task
 
@@ -18,7 +19,7 @@ class Past:
 
     since: datetime  # of the first need
     until: datetime  # of the last one
-    needs: int  # matured
+    needs: int  # with a matured value of any of the metrics
     units: int
     histories: tuple[History, ...]  # one for each metric that has a value in at least two units
 
@@ -31,18 +32,23 @@ class _Unit:
 
 
 def read(task: Task, metrics: Sequence[Metric], episodes: Iterable[Episode], *, until: datetime) -> Past | None:
-    """Means and spreads per unit of the task's outcomes, over needs that have matured by `until`; None without one."""
+    """Means and spreads per unit of `metrics`, over values that have matured by `until`; None without one. What an
+    experiment would measure of a need is what is measured here."""
+    measured, every = measure(task), [metric.name for metric in measured_by(task)]
+    wanted = [(metric.name, every.index(metric.name), timedelta(hours=metric.matures_hours)) for metric in metrics]
     units: dict[str, _Unit] = {}
     moments: list[datetime] = []
     for episode in episodes:
         moment = episode.decision.occurred_at
-        if until - moment < MATURES_AFTER:
+        due = [(name, place) for name, place, window in wanted if until - moment >= window]
+        if not due:
             continue
         moments.append(moment)
         unit = units.setdefault(episode.unit_id, _Unit(first=moment))
         unit.first = min(unit.first, moment)
-        for name, value in task.outcome(episode).items():
-            if value is not None:
+        values = measured(episode).measured
+        for name, place in due:
+            if (value := values[place]) is not None:
                 unit.sums[name] = unit.sums.get(name, 0.0) + value
                 unit.needs[name] = unit.needs.get(name, 0) + 1
     if not moments:
@@ -65,7 +71,8 @@ def _history(metric: str, units: dict[str, _Unit], rate: float) -> History | Non
         return None
     mean = math.fsum(means) / len(means)
     sd = math.sqrt(math.fsum((value - mean) ** 2 for value in means) / (len(means) - 1))
-    return History(metric=metric, mean=mean, sd=sd, units=len(units), new_units_per_week=rate)
+    share = len(means) / len(units)
+    return History(metric=metric, mean=mean, sd=sd, units=len(means), new_units_per_week=rate * share)
 
 
 def _new_per_week(units: dict[str, _Unit], since: datetime, until: datetime) -> float:

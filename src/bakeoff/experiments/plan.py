@@ -1,6 +1,6 @@
 """plan: before any traffic, what an experiment of a given size can show, and where to start."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bakeoff.experiments.model import BASIS_POINTS, MAX_FIRST_BP, ExperimentSpec
@@ -38,6 +38,43 @@ class ExperimentPlan:
     start_bp: int | None  # smallest start, at most 1000 basis points, that reaches the burn-in; None = not testable
     units_needed: int | None  # units in all for the burn-in at 1000 basis points, where that is not testable
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What a whole experiment could show, metric by metric."""
+
+    weeks: float
+    plans: tuple[ExperimentPlan, ...]  # one for each compared metric that has a past, the primary first
+    unknown: tuple[str, ...]  # compared metrics without a past
+    start_bp: (
+        int | None
+    )  # smallest start at which every metric that the ramp needs reaches its burn-in; None: none does
+    reason: str
+
+
+def outlook(spec: ExperimentSpec, histories: Iterable[History], *, weeks: float) -> Outlook:
+    """`plan` for every compared metric, and the start that serves them all."""
+    known = {history.metric: history for history in histories}
+    plans = tuple(plan(spec, known[name], weeks=weeks) for name in spec.compared if name in known)
+    unknown = tuple(name for name in spec.compared if name not in known)
+    needed = [found for found in plans if found.metric in spec.needed_to_widen]
+    stuck = next((found for found in needed if found.start_bp is None), None)
+    if stuck is not None or not needed:
+        reason = (
+            f"{stuck.metric}: {stuck.reason}"
+            if stuck
+            else f"not testable: the log says nothing of {', '.join(unknown)}"
+        )
+        return Outlook(weeks=weeks, plans=plans, unknown=unknown, start_bp=None, reason=reason)
+    slowest = max(needed, key=lambda found: found.start_bp or 0)
+    return Outlook(
+        weeks=weeks,
+        plans=plans,
+        unknown=unknown,
+        start_bp=slowest.start_bp,
+        reason=f"{slowest.metric}: {slowest.reason}",
+    )
 
 
 def plan(spec: ExperimentSpec, history: History, *, weeks: float) -> ExperimentPlan:

@@ -1,6 +1,6 @@
--- name: insert_experiment(experiment_id, policy_id, kind, spec, spec_digest, created_at)!
-insert into experiments (experiment_id, policy_id, kind, spec, spec_digest, status, created_at)
-values (:experiment_id, :policy_id, :kind, :spec, :spec_digest, 'created', :created_at)
+-- name: insert_experiment(experiment_id, policy_id, kind, name, spec, spec_digest, created_at)!
+insert into experiments (experiment_id, policy_id, kind, name, spec, spec_digest, status, created_at)
+values (:experiment_id, :policy_id, :kind, :name, :spec, :spec_digest, 'created', :created_at)
 on conflict (experiment_id) do nothing;
 
 -- name: insert_variant(variant_id, experiment_id, name, role, policy_version_id, config)!
@@ -42,18 +42,19 @@ select * from phases where experiment_id = :experiment_id order by number;
 -- was met before. One query, because every decision asks it.
 select e.kind, e.experiment_id, f.number, f.treated_bp, f.began_at, f.treated_variant_id, f.control_variant_id,
        v.variant_id, v.name, v.role, v.policy_version_id,
-       x.variant_id as met_variant_id, x.assignment_probability as met_probability
+       x.variant_id as met_variant_id, x.assignment_probability as met_probability, u.variant_id as forced_variant_id
 from experiments e
 join lateral (select * from phases p where p.experiment_id = e.experiment_id order by p.number desc limit 1) f on true
 join variants v on v.experiment_id = e.experiment_id
 left join exposures x on x.experiment_id = e.experiment_id and x.unit_id = :unit_id
+left join forced_variants u on u.experiment_id = e.experiment_id and u.unit_id = :unit_id
 where e.policy_id = :policy_id and e.status = 'running';
 
--- name: insert_exposure(experiment_id, unit_id, variant_id, policy_version_id, phase, bucket, assignment_probability, hash_version, occurred_at)!
+-- name: insert_exposure(experiment_id, unit_id, variant_id, policy_version_id, phase, bucket, assignment_probability, hash_version, occurred_at, forced)!
 insert into exposures (experiment_id, unit_id, variant_id, policy_version_id, phase, bucket,
-    assignment_probability, hash_version, occurred_at)
+    assignment_probability, hash_version, occurred_at, forced)
 values (:experiment_id, :unit_id, :variant_id, :policy_version_id, :phase, :bucket,
-    :assignment_probability, :hash_version, :occurred_at)
+    :assignment_probability, :hash_version, :occurred_at, :forced)
 on conflict (experiment_id, unit_id) do nothing;
 
 -- name: exposure(experiment_id, unit_id)^
@@ -62,6 +63,27 @@ select * from exposures where experiment_id = :experiment_id and unit_id = :unit
 -- name: exposures(experiment_id)
 select * from exposures where experiment_id = :experiment_id order by unit_id collate "C";
 
+-- name: count_exposures(experiment_id)$
+select count(*) from exposures where experiment_id = :experiment_id;
+
+-- name: insert_forced(experiment_id, unit_id, variant_id, policy_version_id, forced_by, forced_at)!
+insert into forced_variants (experiment_id, unit_id, variant_id, policy_version_id, forced_by, forced_at)
+values (:experiment_id, :unit_id, :variant_id, :policy_version_id, :forced_by, :forced_at)
+on conflict (experiment_id, unit_id) do nothing;
+
+-- name: forced(experiment_id)
+select unit_id, variant_id, forced_by, forced_at from forced_variants
+where experiment_id = :experiment_id order by unit_id collate "C";
+
+-- name: insert_waiver(waiver_id, experiment_id, phase_number, rule, signed_by, reason, given_at)!
+insert into waivers (waiver_id, experiment_id, phase_number, rule, signed_by, reason, given_at)
+values (:waiver_id, :experiment_id, :phase_number, :rule, :signed_by, :reason, :given_at)
+on conflict (waiver_id) do nothing;
+
+-- name: waivers(experiment_id)
+select experiment_id, phase_number, rule, signed_by, reason, given_at from waivers
+where experiment_id = :experiment_id order by given_at, rule;
+
 -- name: insert_snapshot(snapshot_id, experiment_id, phase_number, verdict, reason, analysis, taken_at)!
 insert into monitor_snapshots (snapshot_id, experiment_id, phase_number, verdict, reason, analysis, taken_at)
 values (:snapshot_id, :experiment_id, :phase_number, :verdict, :reason, :analysis, :taken_at)
@@ -69,3 +91,9 @@ on conflict (snapshot_id) do nothing;
 
 -- name: snapshots(experiment_id)
 select * from monitor_snapshots where experiment_id = :experiment_id order by taken_at;
+
+-- name: snapshot_at(experiment_id, taken_at)^
+select * from monitor_snapshots where experiment_id = :experiment_id and taken_at = :taken_at;
+
+-- name: last_snapshot(experiment_id)^
+select * from monitor_snapshots where experiment_id = :experiment_id order by taken_at desc limit 1;

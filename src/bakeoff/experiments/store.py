@@ -19,10 +19,12 @@ from bakeoff.experiments.model import (
     Experiment,
     ExperimentSpec,
     Exposure,
+    Forced,
     InForce,
     Phase,
     Snapshot,
     Variant,
+    Waiver,
 )
 from bakeoff.fingerprint import canonical_json, digest
 
@@ -52,6 +54,7 @@ def insert_experiment(
         experiment_id=ident,
         policy_id=policy_id,
         kind=kind,
+        name=name,
         spec=Jsonb(body),
         spec_digest=digest(body),
         created_at=now,
@@ -191,6 +194,11 @@ def variants(conn: Conn, experiment_id: str) -> list[Variant]:
     return [_build(Variant, row) for row in queries.variants(conn, experiment_id=experiment_id)]
 
 
+def treated(conn: Conn, experiment: Experiment) -> str:
+    """Policy version id of what a test tries."""
+    return next(v.policy_version_id for v in variants(conn, experiment.experiment_id) if v.role == "treated")
+
+
 def phases(conn: Conn, experiment_id: str) -> list[Phase]:
     return [_build(Phase, row) for row in queries.phases(conn, experiment_id=experiment_id)]
 
@@ -209,6 +217,7 @@ def _in_force(rows: list[Mapping[str, Any]]) -> InForce:
         variants={variant.variant_id: variant for variant in (_build(Variant, row) for row in rows)},
         met_variant_id=_text(rows[0]["met_variant_id"]),
         met_probability=rows[0]["met_probability"],
+        forced_variant_id=_text(rows[0]["forced_variant_id"]),
     )
 
 
@@ -226,6 +235,41 @@ def exposures(conn: Conn, experiment_id: str) -> list[Exposure]:
     return [_build(Exposure, row) for row in queries.exposures(conn, experiment_id=experiment_id)]
 
 
+def count_exposures(conn: Conn, experiment_id: str) -> int:
+    """Units that met a test, test units too."""
+    return int(queries.count_exposures(conn, experiment_id=experiment_id))
+
+
+def insert_forced(conn: Conn, variant: Variant, unit_id: str, *, forced_by: str, now: datetime) -> Forced:
+    """A test unit, put into an arm by hand; one that is forced already stays where it is. The database refuses a unit
+    that has met the test."""
+    queries.insert_forced(
+        conn,
+        experiment_id=variant.experiment_id,
+        unit_id=unit_id,
+        variant_id=variant.variant_id,
+        policy_version_id=variant.policy_version_id,
+        forced_by=forced_by,
+        forced_at=now,
+    )
+    return next(each for each in forced(conn, variant.experiment_id) if each.unit_id == unit_id)
+
+
+def forced(conn: Conn, experiment_id: str) -> list[Forced]:
+    return [_build(Forced, row) for row in queries.forced(conn, experiment_id=experiment_id)]
+
+
+def insert_waiver(conn: Conn, waiver: Waiver) -> None:
+    """The same rule of the same phase again is nothing. The database refuses one for another than the current phase."""
+    ident = _uuid("waiver", waiver.experiment_id, waiver.phase_number, waiver.rule)
+    queries.insert_waiver(conn, waiver_id=ident, **{name: getattr(waiver, name) for name in Waiver.__slots__})
+
+
+def waivers(conn: Conn, experiment_id: str) -> list[Waiver]:
+    """Oldest first."""
+    return [_build(Waiver, row) for row in queries.waivers(conn, experiment_id=experiment_id)]
+
+
 def insert_snapshot(
     conn: Conn, experiment_id: str, phase_number: int, analysis: Analysis, advice: Advice, *, now: datetime
 ) -> Snapshot:
@@ -240,11 +284,18 @@ def insert_snapshot(
         analysis=Jsonb({"analysis": analysis.to_json(), "advice": advice.to_json()}),
         taken_at=now,
     )
-    return next(s for s in snapshots(conn, experiment_id) if s.taken_at == now)
+    return _snapshot(queries.snapshot_at(conn, experiment_id=experiment_id, taken_at=now))
 
 
 def snapshot_at(conn: Conn, experiment_id: str, moment: datetime) -> Snapshot | None:
-    return next((s for s in snapshots(conn, experiment_id) if s.taken_at == moment), None)
+    row = queries.snapshot_at(conn, experiment_id=experiment_id, taken_at=moment)
+    return None if row is None else _snapshot(row)
+
+
+def last_snapshot(conn: Conn, experiment_id: str) -> Snapshot | None:
+    """None where nobody looked yet."""
+    row = queries.last_snapshot(conn, experiment_id=experiment_id)
+    return None if row is None else _snapshot(row)
 
 
 def snapshots(conn: Conn, experiment_id: str) -> list[Snapshot]:
@@ -258,15 +309,22 @@ def _snapshot(row: Mapping[str, Any]) -> Snapshot:
         experiment_id=str(row["experiment_id"]),
         phase_number=row["phase_number"],
         analysis=Analysis.from_json(row["analysis"]["analysis"]),
-        advice=Advice(**row["analysis"]["advice"]),
+        advice=Advice.from_json(row["analysis"]["advice"]),
         taken_at=row["taken_at"],
     )
 
 
 def _experiment(row: Mapping[str, Any]) -> Experiment:
-    spec = parse_spec(row["spec"]) if row["kind"] == "test" else None
-    built: Experiment = _build(Experiment, {**row, "spec": spec})
+    built: Experiment = _build(Experiment, {**row, "spec": _spec(row)})
     return built
+
+
+def _spec(row: Mapping[str, Any]) -> ExperimentSpec | None:
+    """None where it cannot be read (another version of bakeoff wrote it): such a test can still be stopped."""
+    try:
+        return parse_spec(row["spec"]) if row["kind"] == "test" else None
+    except UsageError:
+        return None
 
 
 def _build(kind: Any, row: Mapping[str, Any]) -> Any:

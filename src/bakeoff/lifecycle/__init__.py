@@ -8,21 +8,22 @@ them. Each may be run again: what is there already, known by content, is returne
 
 from bakeoff.lifecycle.approve import approve, check_approval, find_report, reject
 from bakeoff.lifecycle.deps import Deps, Progress
+from bakeoff.lifecycle.experiment import (
+    act_on,
+    create_experiment,
+    force_variant,
+    look,
+    monitor,
+    plan_experiment,
+    ramp,
+    start_experiment,
+    stop_experiment,
+    waive,
+)
 from bakeoff.lifecycle.judge import gate
 from bakeoff.lifecycle.learn import build_dataset, check_skew, create_policy, register, train
 from bakeoff.lifecycle.log import decide, import_events, log_outcome
-from bakeoff.lifecycle.online import (
-    act_on,
-    adopt,
-    look,
-    monitor,
-    name_last_resort,
-    plan,
-    plan_back,
-    promote,
-    start_experiment,
-    stop_experiment,
-)
+from bakeoff.lifecycle.promote import adopt, name_last_resort, plan, plan_back, promote
 from bakeoff.lifecycle.replay import replay, replay_shard
 from bakeoff.lifecycle.reporting import write_report
 from bakeoff.lifecycle.slices import open_slices
@@ -36,9 +37,11 @@ __all__ = [
     "build_dataset",
     "check_approval",
     "check_skew",
+    "create_experiment",
     "create_policy",
     "decide",
     "find_report",
+    "force_variant",
     "gate",
     "import_events",
     "log_outcome",
@@ -48,7 +51,9 @@ __all__ = [
     "open_slices",
     "plan",
     "plan_back",
+    "plan_experiment",
     "promote",
+    "ramp",
     "register",
     "reject",
     "replay",
@@ -56,5 +61,6 @@ __all__ = [
     "start_experiment",
     "stop_experiment",
     "train",
+    "waive",
     "write_report",
 ]

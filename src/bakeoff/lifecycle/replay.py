@@ -15,7 +15,7 @@ from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import store as replays
 from bakeoff.replay.answer import Kept, answer, prompt_digest, stamp
-from bakeoff.replay.certificate import certify, is_exact, sample_size
+from bakeoff.replay.certificate import certify, sample_size
 from bakeoff.replay.model import Certificate, ReplayReport, ReplayRow, Subject, rows_digest
 from bakeoff.replay.recorded import recorded
 from bakeoff.replay.repeats import check_repeats
@@ -48,13 +48,16 @@ class _Play:
             for example_id, row in self.rows.items()
         ]
 
+    def prompt(self, ask: Ask) -> str:
+        return prompt_digest(self.task, self.version.spec, ask.request)
+
     def row(self, ask: Ask, answered: PolicyAnswer, *, from_cache: bool = False) -> ReplayRow:
         row = self.rows[ask.example_id]
         return replace(
             replay_row(self.scorer, row.example, answered),
             repeat=ask.repeat,
             request_digest=row.request_digest,
-            prompt_digest=prompt_digest(self.task, ask.request) if self.version.spec.needs_engine else None,
+            prompt_digest=self.prompt(ask) if self.version.spec.needs_engine else None,
             from_cache=from_cache,
         )
 
@@ -212,7 +215,7 @@ def _take_kept(deps: Deps, play: _Play, ident: str, engine_digest: str, asks: Se
     """Writes the rows whose answers are kept from another replay, scored anew; gives the asks that are left."""
     spec, left = play.version.spec, []
     for start in range(0, len(asks), _BATCH):
-        batch = {ask.key: (ask, prompt_digest(play.task, ask.request)) for ask in asks[start : start + _BATCH]}
+        batch = {ask.key: (ask, play.prompt(ask)) for ask in asks[start : start + _BATCH]}
         with deps.db.transaction() as conn:
             kept = replays.kept_answers(
                 conn,
@@ -234,7 +237,7 @@ def _certificate(deps: Deps, play: _Play, pool: Pool, rows: Sequence[ReplayRow],
     """The last rows are answered again, last first; never from the cache. Where repeats of a remote engine were paid
     for already, the first two are compared, of all rows."""
     spec, metrics = play.version.spec, play.scorer.metrics
-    if play.subject.repeats > 1 and not is_exact(spec):
+    if play.subject.repeats > 1 and spec.is_remote:
         by_repeat = [[row for row in rows if row.repeat == repeat] for repeat in (0, 1)]
         return certify(spec, by_repeat[0], by_repeat[1], metrics)
     first = {row.key: row for row in rows}

@@ -11,7 +11,7 @@ from bakeoff.errors import BakeoffError, UsageError
 from bakeoff.fingerprint import digest
 from bakeoff.inference.model import Decoding, Engine, PolicyAnswer, PolicySpec
 from bakeoff.inference.python_policy import load_function
-from bakeoff.inference.run_policy import run_policy
+from bakeoff.inference.run_policy import prompt, run_policy
 from bakeoff.replay.code import package_digest
 from bakeoff.replay.workers import Ask
 from bakeoff.task import Completion, JsonSchema, Message, Request, Task
@@ -61,9 +61,9 @@ def witness(engine: Engine | None) -> dict[str, Any]:
     return {name: said[name] for name in VOLATILE if name in said}
 
 
-def prompt_digest(task: Task, request: Request) -> str:
+def prompt_digest(task: Task, spec: PolicySpec, request: Request) -> str:
     """sha256 of all that a model is told: the rendered messages, and the schema with its properties in their order."""
-    messages = [[message.role, message.content] for message in task.render(request)]
+    messages = [[message.role, message.content] for message in prompt(task, spec, request)]
     return digest({"messages": messages, "schema": json.dumps(task.answer_schema(request), ensure_ascii=False)})
 
 

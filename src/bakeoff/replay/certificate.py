@@ -7,21 +7,16 @@ from bakeoff.replay.model import Certificate, ReplayRow
 from bakeoff.stats.paired import compare_pairs
 from bakeoff.task import Metric
 
-EXACT_ENGINES = frozenset({"transformers", "python", "logged"})
-"""Engines that must give the same answer to the same question, byte for byte."""
 EXACT_ROWS, NOISE_ROWS = 16, 40
 _ALPHA = 0.025  # on each side
 
 
-def is_exact(spec: PolicySpec) -> bool:
-    return spec.engine in EXACT_ENGINES
-
-
 def sample_size(spec: PolicySpec, asked: int | None) -> int:
-    """Rows to answer again: what was asked for, else 16 for exact engines and 40 where noise has to be measured."""
+    """Rows to answer again: what was asked for, else 16 of an engine that must give the same answer to the same
+    question, byte for byte, and 40 of a remote one, whose noise has to be measured."""
     if asked is not None:
         return asked
-    return EXACT_ROWS if is_exact(spec) else NOISE_ROWS
+    return NOISE_ROWS if spec.is_remote else EXACT_ROWS
 
 
 def certify(
@@ -29,7 +24,7 @@ def certify(
 ) -> Certificate:
     """Compares two answers to each question of a sample; `first` and `second` are in the same order."""
     equal = sum(one.answer_digest == other.answer_digest for one, other in zip(first, second, strict=True))
-    if is_exact(spec):
+    if not spec.is_remote:
         return Certificate(rows=len(first), equal=equal)
     return Certificate(rows=len(first), equal=equal, kind="noise", noise=_noise(first, second, metrics))
 

@@ -55,4 +55,5 @@ select prompt_digest, repeat, completion from replay_answers
 where fingerprint = :fingerprint and engine_digest = :engine_digest and prompt_digest = any(:prompt_digests);
 
 -- name: replay_by_digest(policy_version_id, digest)^
-select * from replays where policy_version_id = :policy_version_id and digest = :digest order by finished_at limit 1;
+select replay_id from replays where policy_version_id = :policy_version_id and digest = :digest
+order by finished_at limit 1;

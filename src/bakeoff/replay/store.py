@@ -194,7 +194,8 @@ def kept_answers(
 
 def by_digest(conn: Conn, policy_version_id: str, digest: str) -> ReplayReport | None:
     """The finished replay of a version whose rows have this digest, or None."""
-    return _report(queries.replay_by_digest(conn, policy_version_id=policy_version_id, digest=digest))
+    row = queries.replay_by_digest(conn, policy_version_id=policy_version_id, digest=digest)
+    return None if row is None else find_report(conn, str(row["replay_id"]))
 
 
 def _report(row: Mapping[str, Any] | None) -> ReplayReport | None:

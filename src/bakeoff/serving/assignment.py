@@ -5,8 +5,8 @@ from datetime import datetime
 
 from bakeoff.errors import Refused
 from bakeoff.experiments import store
-from bakeoff.experiments.assign import assign, assign_decision
-from bakeoff.experiments.model import HASH_VERSION, Exposure, InForce, Variant
+from bakeoff.experiments.assign import assign, assign_decision, inclusion_bucket
+from bakeoff.experiments.model import HASH_VERSION, Exposure, InForce, Phase, Variant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,22 +38,30 @@ def _in_test(test: InForce, unit_id: str, at: datetime) -> Assigned | None:
     if test.met_variant_id is not None and test.met_probability is not None:
         return _assigned(test.variants[test.met_variant_id], test.met_probability, None)
     phase = test.phase
+    if test.forced_variant_id is not None:
+        return _met(phase, test.variants[test.forced_variant_id], unit_id, at, probability=1.0, forced=True)
     drawn = assign(phase.experiment_id, unit_id, phase.treated_bp)
     if drawn is None:
         return None
     variant = test.variants[str(phase.treated_variant_id if drawn.arm == "treated" else phase.control_variant_id)]
+    return _met(phase, variant, unit_id, at, probability=drawn.assignment_probability, forced=False)
+
+
+def _met(phase: Phase, variant: Variant, unit_id: str, at: datetime, *, probability: float, forced: bool) -> Assigned:
+    """The unit's first meeting with the test."""
     exposure = Exposure(
         experiment_id=phase.experiment_id,
         unit_id=unit_id,
         variant_id=variant.variant_id,
         policy_version_id=variant.policy_version_id,
         phase=phase.number,
-        bucket=drawn.bucket,
-        assignment_probability=drawn.assignment_probability,
+        bucket=inclusion_bucket(phase.experiment_id, unit_id),
+        assignment_probability=probability,
         hash_version=HASH_VERSION,
         occurred_at=at,
+        forced=forced,
     )
-    return _assigned(variant, drawn.assignment_probability, exposure)
+    return _assigned(variant, probability, exposure)
 
 
 def _in_default(default: InForce, key: str) -> Assigned:

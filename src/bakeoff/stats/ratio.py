@@ -69,12 +69,17 @@ def relative_lift(treated: RatioEstimate, control: RatioEstimate) -> Difference:
 
 
 def floored_se(estimate: RatioEstimate, span: float | None) -> float:
-    """`estimate.se`, but never below what one more unit at the far end of the metric's range would show.
+    """`estimate.se`, but never below `least_se`. `span` None (unbounded metric): inf where the standard error is 0."""
+    return max(estimate.se, least_se(estimate.units, span)) or math.inf
+
+
+def least_se(units: int, span: float | None) -> float:
+    """What one more unit at the far end of the metric's range would show.
 
     Arms in which nothing happened yet have a standard error of 0 and would look like certainty. The floor is
     the binomial standard error at the rule of succession, span * sqrt(p (1 - p) / K) with p = 1 / (K + 2).
-    `span` None (unbounded metric): inf where the standard error is 0."""
+    0 where `span` is None (unbounded metric)."""
     if span is None:
-        return estimate.se if estimate.se > 0 else math.inf
-    share = 1 / (estimate.units + 2)
-    return max(estimate.se, span * math.sqrt(share * (1 - share) / estimate.units))
+        return 0.0
+    share = 1 / (units + 2)
+    return span * math.sqrt(share * (1 - share) / units)

@@ -6,6 +6,7 @@ TRL scores every position against the whole vocabulary, which on a CPU costs mor
 
 import contextlib
 import json
+import math
 import random
 import time
 import warnings
@@ -21,6 +22,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from bakeoff.errors import Refused
 from bakeoff.fingerprint import digest
 from bakeoff.inference.choice_logits import ChoiceIndex, Trunk, allowed_logits, index_choices
 from bakeoff.training import checkpoint, processes
@@ -303,11 +305,21 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers' types are n
         assert self.trainer is not None
         began = time.perf_counter()
         metrics = {"training_loss": float(logs["loss"]), "learning_rate": float(logs["learning_rate"])}
+        require_finite(metrics["training_loss"], state.global_step, args.learning_rate)
         metrics |= self.trainer.step_metrics()
         self.trainer.curves += [CurvePoint(step=state.global_step, name=n, value=v) for n, v in metrics.items()]
         if self.on_step is not None:
             self.on_step(state.global_step, state.max_steps, metrics)
         self.trainer.bookkeeping += time.perf_counter() - began
+
+
+def require_finite(loss: float, step: int, learning_rate: float) -> None:
+    """Raises Refused for a loss that is no number: nothing good comes after it, and such a run cannot be registered."""
+    if not math.isfinite(loss):
+        raise Refused(
+            f"the training loss is {loss} at step {step}, so the weights are lost",
+            cure=f"--learning-rate {learning_rate / 4:g}, or --dtype float32",
+        )
 
 
 def open_trainer(

@@ -11,6 +11,7 @@ from bakeoff.experiments import store
 from bakeoff.experiments.analyze import analyze
 from bakeoff.experiments.model import Advice, Analysis, Budget, ExperimentSpec, Exposure, Guardrail
 from bakeoff.task import Metric
+from cohorts import cohort
 
 SPEC = ExperimentSpec(
     hypothesis="superiority", primary="accepted", minimum_effect=0.02, stages=(500, 1000, 2500),
@@ -25,7 +26,7 @@ def analysis() -> Analysis:
         Metric(name=name, unit="share", direction=direction, low=0.0, high=1.0, meaning="m")  # type: ignore[arg-type]
         for name, direction in (("accepted", "higher"), ("edits", "lower"), ("latency_s", "lower"))
     ]
-    return analyze(SPEC, metrics, [], looked_at=rows.at(2), exposed={"treated": frozenset(), "control": frozenset()})
+    return analyze(SPEC, metrics, cohort([]), looked_at=rows.at(2))
 
 
 def make(conn: Connection, name: str = "one", spec: ExperimentSpec | None = SPEC) -> store.Experiment:
@@ -119,6 +120,7 @@ def test_what_is_in_force_is_the_latest_phase_and_where_the_unit_was_met(scratch
     )  # fmt: skip
     store.insert_exposure(conn, met)
     store.insert_exposure(conn, replace(met, bucket=4))
+    assert store.count_exposures(conn, shop.test) == 1
     assert store.exposure(conn, shop.test, "u") == met
     shop.begin(conn, 3, number=2, treated_bp=2500, snapshot_id=rows.snapshot(conn, shop.test, 2))
     found = store.in_force(conn, rows.POLICY, "u")["test"]

@@ -69,6 +69,14 @@ def test_the_conversion_is_the_same_on_every_machine(base: BaseModel) -> None:
     assert sum(path.stat().st_size for path in base.path.glob("*.safetensors")) == 269_060_552
 
 
+def test_the_ids_of_a_prompt_and_an_answer_are_pinned(encoder: Encoder) -> None:
+    """A library that renders or cuts a text in another way must not pass unseen: an adapter learnt these ids."""
+    prompt = [1, 9690, 198, 2, 198, 1, 4093, 198, 31413, 14562, 30, 2, 198, 1, 520, 9531, 198]
+    assert list(encoder.prompt_ids([Message(role="user", content="Pick soup.")])) == prompt
+    assert list(encoder.answer_ids('{"soup":"no"}')) == [39428, 48331, 25535, 4607, 23597]
+    assert encoder.template_digest == "sha256:503e9cfd41d292a7d55d1d41fdf5b718f1d1b892eb4cf5811d7ee03943b0974a"
+
+
 def test_values_are_single_tokens_right_behind_the_option(encoder: Encoder) -> None:
     encoded = encoder.encode(WISHES[0], SCHEMA)
     for choice in encoded.choices:
@@ -109,18 +117,24 @@ def test_skipping_forced_tokens_gives_what_token_by_token_decoding_gives(
 def test_the_planners_requests_are_answered_as_plain_decoding_answers_them(
     base: BaseModel, encoder: Encoder, plain: Any
 ) -> None:
-    """The whole schema of real requests of the town, each asked twice and in between: forced tokens are skipped, and
-    the beginning of the prompt is read once."""
+    """Real requests of the town over their first six options, each asked twice and in between: forced tokens are
+    skipped, and the beginning of the prompt is read once."""
     town = Town(seed=1, units=4, weeks=1, ends_on=date(2025, 1, 5))
     requests = [town.occasion(unit, 0).request for unit in town.units(0)[:2]]
     engine, task = _open(base), PlannerTask()
-    asked = [(task.render(request), task.answer_schema(request)) for request in requests]
+    asked = [(task.render(request), _first(task.answer_schema(request), 6)) for request in requests]
     expected = [step_by_step(plain, encoder, m, schema, ask_forced=False) for m, schema in asked]
     for at in (0, 1, 1, 0):
         done = engine.complete(asked[at][0], schema=asked[at][1], decoding=GREEDY)
         assert (done.text, done.completion_tokens) == expected[at]
-        assert done.model_steps == len(requests[at]["options"])
+        assert done.model_steps == 6
     assert len(engine._loaded.prefixes._kept) == 1
+
+
+def _first(schema: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """Plain decoding spells out all answers, and there are twice as many for each option."""
+    keys = schema["required"][:count]
+    return {**schema, "required": keys, "properties": {key: schema["properties"][key] for key in keys}}
 
 
 def test_answers_obey_the_schema_and_repeat_exactly_in_any_order(base: BaseModel) -> None:

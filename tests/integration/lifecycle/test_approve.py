@@ -28,6 +28,7 @@ RULES = Gate(
         Absolute(metric="known_drink", column="known_drink", minimum=1.0),
     ),
     minimum_effective_units=5,
+    slices_per_gate=4,  # a shop is small
 )
 
 

@@ -23,6 +23,7 @@ RULES = Gate(
     ),
     weights={"right": 1.0},
     minimum_effective_units=5,
+    slices_per_gate=4,  # a shop is small
 )
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

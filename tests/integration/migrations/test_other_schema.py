@@ -8,7 +8,7 @@ import pytest
 import rows
 import stages
 import toy
-from bakeoff import lifecycle
+from bakeoff import lifecycle, plugins
 from bakeoff.adapters import postgres
 from bakeoff.bootstrap import open_deps
 from bakeoff.errors import Refused
@@ -27,6 +27,7 @@ def test_a_life_in_another_schema(
     with postgres.connect(dsn, "other") as conn, conn.transaction():
         postgres.migrate(conn, "other", {"bakeoff": migration_folders()["bakeoff"]})
     settings = Settings(home=tmp_path, database_url=dsn, mlflow_tracking_uri=mlflow_uri, schema="other", threads=1)
+    monkeypatch.setattr(plugins, "load_task", lambda _: TASK)
     with open_deps(settings, progress=stages.Silent(), clock=clock) as deps:
         monkeypatch.setattr(type(deps.tracker), "register_dataset", lambda *_: None, raising=False)
         old = stages.open_shop(deps)

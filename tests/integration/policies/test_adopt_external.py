@@ -346,10 +346,7 @@ def test_the_application_can_be_replaced_and_come_back(deps: Deps) -> None:
     """Promoted over it, a version of bakeoff's answers; rolled back, the application answers by itself again."""
     old, new = adopted(deps), stages.python_version(deps, "good")
     with deps.db.transaction() as conn:
-        digest = rows.report(conn, new.policy_version_id, 0, fingerprint=new.fingerprint)
-        rows.approval(
-            conn, new.policy_version_id, 0, report_digest=digest, fingerprint=new.fingerprint, expires_at=rows.at(30)
-        )
+        policies.insert_approval(conn, adopt(new, signed_by="Ada", reason="for this test", now=rows.START))
         policies.set_status(conn, new, "approved")
     test = lifecycle.start_experiment(deps, new, stages.TEST, name="try")
     with deps.db.transaction() as conn:

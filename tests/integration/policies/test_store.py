@@ -90,7 +90,7 @@ def test_two_processes_that_register_one_spec_get_one_version(dsn: str) -> None:
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8)
 MODELS = st.builds(ModelRef, base=NAMES, base_digest=NAMES, adapter=st.none() | NAMES, adapter_digest=st.none() | NAMES)
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 10**18)
+NUMBERS = st.floats(min_value=0, allow_nan=False, allow_infinity=False) | st.integers(0, 10**18)
 SPECS = st.builds(
     PolicySpec,
     task=st.just("toy"),

@@ -7,11 +7,12 @@ import pytest
 
 import fickle
 import replayed
+import stages
 from bakeoff import lifecycle
 from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Unreachable
-from bakeoff.inference.model import Decoding, PolicySpec
+from bakeoff.inference.model import Decoding, PolicySpec, RemoteModel
 from bakeoff.lifecycle import Deps
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import store
@@ -26,16 +27,17 @@ def dataset(deps: Deps) -> Dataset:
 
 
 @pytest.fixture
-def version(deps: Deps, monkeypatch: pytest.MonkeyPatch) -> PolicyVersion:
-    """A version whose spec names a server."""
-    monkeypatch.setattr(PolicySpec, "needs_engine", property(lambda spec: spec.engine in ("transformers", "openai")))
-    made = replayed.python_version(deps, "fickle")
-    return replace(made, spec=replace(made.spec, engine=cast(Any, "openai"), function=None, decoding=Decoding()))
+def version(deps: Deps) -> PolicyVersion:
+    spec = PolicySpec(
+        task="toy", engine="openai", prompt_version="1", decoding=Decoding(),
+        remote=RemoteModel(name="big", endpoint="somewhere"),
+    )  # fmt: skip
+    return lifecycle.create_policy(deps, stages.POLICY, spec)
 
 
 def wired(deps: Deps, engines: fickle.Engines) -> Deps:
     opened = cast(Any, engines)
-    workers = ReplayWorkers(engines=opened, threads=2, elsewhere=fickle.on_cpu, cores=lambda: 4)
+    workers = ReplayWorkers(engines=opened, elsewhere=fickle.on_cpu, cores=lambda: 4)
     return replace(deps, engines=opened, workers=workers)
 
 

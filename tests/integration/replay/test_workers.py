@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,12 +11,9 @@ import tiny
 from bakeoff import lifecycle
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Unreachable, UsageError
-from bakeoff.fingerprint import digest
 from bakeoff.inference.model import Decoding
 from bakeoff.lifecycle import Deps
-from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import store
-from bakeoff.replay.model import ReplayReport
 
 TASK = replayed.TASK
 
@@ -32,30 +28,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_model(tmp_path_factory.mktemp("base"), seed=3)
 
 
-def said(deps: Deps, version: PolicyVersion, report: ReplayReport) -> dict[str, Any]:
-    """All that a model said in a replay, with its log-probabilities to the last bit, by example."""
-    with deps.db.transaction() as conn:
-        kept = store.kept_answers(
-            conn,
-            fingerprint=version.fingerprint,
-            engine_digest=digest(report.engine),
-            prompt_digests=[str(row.prompt_digest) for row in store.rows(conn, report.replay_id)],
-        )
-    return {prompt: (each.text, each.choices, each.model_steps) for (prompt, _), each in kept.items()}
-
-
 def test_a_model_says_the_same_in_one_process_and_in_two_and_in_another_order(
     deps: Deps, dataset: Dataset, base: Path
 ) -> None:
     """Log-probabilities are compared too: a last bit that differs would one day turn a choice."""
     version = replayed.model_version(deps, base, decoding=Decoding(mode="greedy"))
     one = lifecycle.replay(deps, TASK, version, dataset, use_cache=False, certificate_rows=6, workers=1)
-    alone = said(deps, version, one)
+    alone = replayed.said(deps, version, one)
     two = lifecycle.replay(deps, TASK, version, dataset, use_cache=False, certificate_rows=6, workers=2, seed=5)
     assert one.aggregates["rows"] >= 40
     assert one.replay_id != two.replay_id, "each of them answered for itself"
     assert one.digest == two.digest
-    assert said(deps, version, two) == alone
+    assert replayed.said(deps, version, two) == alone
     assert len(alone) == one.aggregates["rows"]
     assert one.engine == two.engine
     assert one.engine["threads"] == 1

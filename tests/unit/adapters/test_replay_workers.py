@@ -22,12 +22,8 @@ MODEL = replace(PYTHON, engine="transformers", function=None, function_version=N
 ASKS = [Ask(example_id=f"e{n}", request={"likes": "tea", "day": n}) for n in range(40)]
 
 
-def made(
-    elsewhere: Callable[[], Any] = fickle.on_cpu, *, threads: int = 2, cores: int = 4, here: Any = None
-) -> ReplayWorkers:
-    return ReplayWorkers(
-        engines=cast(Engines, here or fickle.Engines()), threads=threads, elsewhere=elsewhere, cores=lambda: cores
-    )
+def made(elsewhere: Callable[[], Any] = fickle.on_cpu, *, cores: int = 4, here: Any = None) -> ReplayWorkers:
+    return ReplayWorkers(engines=cast(Engines, here or fickle.Engines()), elsewhere=elsewhere, cores=lambda: cores)
 
 
 def said(pool: Pool, asks: list[Ask]) -> dict[str, str]:
@@ -52,14 +48,14 @@ def test_a_function_is_asked_in_this_process() -> None:
         assert count() == 0
 
 
-def test_a_local_model_is_asked_here_only_where_one_thread_computes_anyway() -> None:
+def test_one_local_model_computes_with_one_thread_in_this_process() -> None:
     engines = fickle.Engines()
-    with made(threads=1, here=engines).open(TASK, MODEL, workers=1, rows=40) as pool:
+    with made(here=engines).open(TASK, MODEL, workers=1, rows=40) as pool:
         assert said(pool, ASKS[:5]) == {ask.example_id: here(MODEL)[ask.example_id] for ask in ASKS[:5]}
-        assert (count(), len(engines.asked)) == (0, 5)
-    with made(threads=2, here=engines).open(TASK, MODEL, workers=1, rows=40) as pool:
-        assert said(pool, ASKS[:5]) == {ask.example_id: here(MODEL)[ask.example_id] for ask in ASKS[:5]}
-        assert (count(), len(engines.asked)) == (1, 5)
+        assert (count(), len(engines.asked), pool.stamp["threads"]) == (0, 5, 1)
+    with made(here=engines).open(TASK, MODEL, workers=2, rows=40) as pool:
+        assert said(pool, ASKS) == here(MODEL)
+        assert (count(), len(engines.asked), pool.stamp["threads"]) == (2, 5, 1)
     assert count() == 0
 
 
@@ -70,7 +66,7 @@ def test_cores_and_rows_say_how_many_local_models_are_loaded() -> None:
         assert count() == 1, "fifteen rows are not worth a second one"
         assert said(pool, ASKS) == here(MODEL)
         assert count() == 2
-    with made(threads=1).open(TASK, MODEL, workers=None, rows=15):
+    with made().open(TASK, MODEL, workers=None, rows=15):
         assert count() == 0
 
 
@@ -126,7 +122,7 @@ def test_a_reader_that_stops_early_leaves_nobody_behind() -> None:
 
 
 def test_an_error_of_the_task_comes_with_the_lines_of_the_other_process() -> None:
-    with made().open(fickle.Broken(), MODEL, workers=1, rows=40) as pool, pytest.raises(ZeroDivisionError) as caught:
+    with made().open(fickle.Broken(), MODEL, workers=2, rows=40) as pool, pytest.raises(ZeroDivisionError) as caught:
         said(pool, ASKS)
     assert "in a worker process:" in caught.value.__notes__[0]
     assert "fickle.py" in caught.value.__notes__[0]

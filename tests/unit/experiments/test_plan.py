@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from bakeoff.experiments.model import ExperimentSpec
-from bakeoff.experiments.plan import History, plan, smallest_start
+from bakeoff.experiments.model import ExperimentSpec, Guardrail
+from bakeoff.experiments.plan import History, outlook, plan, smallest_start
 from bakeoff.stats.power import detectable_difference
 
 SPEC = ExperimentSpec(hypothesis="superiority", primary="accepted", horizon_weeks=8, stages=(1000, 5000))
@@ -52,3 +52,32 @@ def test_it_says_when_no_decision_is_to_be_expected() -> None:
     wishful = replace(SPEC, minimum_effect=0.01)
     assert "expect no decision" in plan(wishful, HISTORY, weeks=4).reason
     assert "expect no decision" not in plan(replace(SPEC, minimum_effect=0.2), HISTORY, weeks=4).reason
+
+
+GUARDED = replace(
+    SPEC,
+    guardrails=(
+        Guardrail(metric="fallback", margin=0.02, direction="lower", kind="ramp"),
+        Guardrail(metric="kept", margin=0.05, direction="higher"),
+    ),
+)
+
+
+def past(metric: str, units: int) -> History:
+    return replace(HISTORY, metric=metric, units=units)
+
+
+def test_the_start_serves_every_metric_that_the_ramp_needs() -> None:
+    """`kept` may mature later, so that it has few units so far stops nobody."""
+    got = outlook(GUARDED, [past("accepted", 4000), past("fallback", 2000), past("kept", 500)], weeks=4)
+    assert (got.start_bp, got.unknown) == (500, ())
+    assert [found.metric for found in got.plans] == ["accepted", "fallback", "kept"]
+    assert got.reason.startswith("fallback: start at 5 %")
+
+
+def test_what_cannot_be_tested_says_by_which_metric() -> None:
+    got = outlook(GUARDED, [past("accepted", 4000), past("fallback", 900)], weeks=4)
+    assert (got.start_bp, got.unknown) == (None, ("kept",))
+    assert got.reason.startswith("fallback: not testable: 10 % of 900 units")
+    nothing = outlook(GUARDED, [], weeks=4)
+    assert nothing.reason == "not testable: the log says nothing of accepted, fallback, kept"

@@ -15,10 +15,12 @@ from bakeoff.experiments.model import (
     Analysis,
     ArmEstimate,
     Budget,
+    Counterweight,
     ExperimentSpec,
     Guardrail,
     MetricAnalysis,
     Phase,
+    Rule,
     Threshold,
 )
 from bakeoff.experiments.ramp import advise
@@ -242,6 +244,176 @@ def test_metrics_that_the_spec_does_not_name_decide_nothing() -> None:
     assert ask(500, replace(look(), metrics=(*look().metrics, bad))).verdict == "advance"
 
 
+# ---- what may mature later -----------------------------------------------------------------------------------------
+
+
+def young(name: str, **changes: Any) -> MetricAnalysis:
+    unknown = {"estimate": None, "se": None, "harm_below": None, "proven_above": None, "treated_above": None}
+    return metric(name, 0.0, state="burn_in", reason="nothing has matured yet", **{**unknown, **changes})
+
+
+def test_a_ship_guardrail_that_has_not_matured_lets_the_ramp_go_on_and_keeps_it_from_shipping() -> None:
+    waiting = look(accepted=WIN, edits=young("edits"))
+    assert ask(500, waiting).verdict == "advance"
+    advice = ask(2500, waiting)
+    assert (advice.verdict, advice.reason) == ("hold", "not proven yet: edits: nothing has matured yet")
+    assert ask(2500, look(accepted=WIN)).verdict == "ship"
+
+
+def test_a_ramp_guardrail_that_has_not_matured_stops_the_ramp() -> None:
+    assert ask(500, look(intervention=young("intervention"))).verdict == "hold"
+    assert SPEC.needed_to_widen == ("accepted", "intervention", "latency_s")
+
+
+def test_a_ship_guardrail_rolls_back_as_soon_as_harm_is_sure() -> None:
+    assert ask(500, look(edits=metric("edits", -0.2))).verdict == "rollback"
+
+
+# ---- silence and loss ----------------------------------------------------------------------------------------------
+
+
+def test_a_log_that_has_gone_silent_holds_even_a_win() -> None:
+    heard = replace(look(accepted=WIN), last_event_at=LATER - timedelta(hours=168))
+    assert ask(2500, heard).verdict == "ship"
+    advice = ask(2500, replace(heard, last_event_at=LATER - timedelta(hours=169)))
+    assert (advice.verdict, advice.reason) == ("hold", "no event of this test for 169 h: is the log still written?")
+
+
+def test_a_stage_without_traffic_in_an_arm_opens_no_other() -> None:
+    quiet = replace(look(), fresh={"treated": 12, "control": 0})
+    advice = ask(500, quiet)
+    assert (advice.verdict, advice.reason) == ("hold", "nothing has begun in this stage in control: is there traffic?")
+    assert ask(2500, replace(look(accepted=WIN), fresh={"treated": 0, "control": 9})).verdict == "hold"
+    assert ask(500, replace(quiet, fresh={"treated": 12, "control": 1})).verdict == "advance"
+
+
+def test_units_without_an_exposure_hold_from_one_percent_on() -> None:
+    assert ask(500, replace(look(), unexposed=4)).verdict == "advance"
+    advice = ask(500, replace(look(), unexposed=5))
+    assert advice.verdict == "hold" and "no exposure" in advice.reason
+
+
+def test_arms_that_differed_before_the_test_hold() -> None:
+    advice = ask(500, look(edits=replace(metric("edits", 0.0), differed_before=True)))
+    assert advice.verdict == "hold" and "edits differed between the arms before the test" in advice.reason
+
+
+# ---- a win that looks bought ---------------------------------------------------------------------------------------
+
+WEIGHED = replace(SPEC, counterweights=(Counterweight(metric="variety", margin=0.1, direction="higher"),))
+
+
+def test_a_primary_that_rises_while_a_counterweight_falls_is_flagged_and_held() -> None:
+    fallen = metric("variety", -0.15, reach=0.5)
+    for treated_bp in (500, 2500):
+        advice = ask(treated_bp, look(WEIGHED, accepted=WIN, variety=fallen), spec=WEIGHED)
+        assert advice.verdict == "hold"
+        assert advice.flags == (advice.reason,)
+        assert "accepted looks better while variety looks worse by 0.15 (margin 0.1)" in advice.reason
+    assert Advice.from_json(json.loads(json.dumps(advice.to_json()))) == advice
+
+
+@pytest.mark.parametrize(
+    ("accepted", "variety", "verdict"),
+    [(0.1, -0.09, "ship"), (0.1, 0.3, "ship"), (-0.01, -0.15, "hold")],
+    ids=["within its margin", "up as well", "nothing is bought"],
+)
+def test_a_counterweight_says_nothing_else(accepted: float, variety: float, verdict: str) -> None:
+    seen = look(WEIGHED, accepted=metric("accepted", accepted), variety=metric("variety", variety, reach=0.5))
+    advice = ask(2500, seen, spec=WEIGHED)
+    assert (advice.verdict, advice.flags) == (verdict, ())
+
+
+def test_a_counterweight_must_be_known_before_shipping() -> None:
+    seen = look(WEIGHED, accepted=WIN, variety=young("variety"))
+    assert ask(500, seen, spec=WEIGHED).verdict == "advance"
+    assert ask(2500, seen, spec=WEIGHED).reason == "not proven yet: variety: nothing has matured yet"
+
+
+# ---- cheaper -------------------------------------------------------------------------------------------------------
+
+
+def test_non_inferior_and_cheaper_must_be_both() -> None:
+    spec = replace(SPEC, hypothesis="non_inferior", primary_margin=0.06, cheaper="cost")
+    equal = metric("accepted", 0.0)
+    for saved, verdict in ((0.001, "ship"), (-0.001, "hold")):
+        seen = look(spec, accepted=equal, cost=metric("cost", saved, reach=0.0))
+        advice = ask(2500, seen, spec=spec)
+        assert advice.verdict == verdict
+    assert advice.reason == "not proven yet: cost not proven lower"
+
+
+# ---- budgets of a quantile -----------------------------------------------------------------------------------------
+
+
+def test_a_p95_budget_is_broken_where_surely_more_than_one_need_in_twenty_is_slower() -> None:
+    spec = replace(SPEC, budgets=(Budget(metric="latency_s", maximum=2.0, statistic="p95"),))
+    name = spec.budgets[0].name
+
+    def seen(share: float, reach: float) -> Analysis:
+        return look(spec, accepted=WIN, **{name: metric(name, 0.0, reach=reach, value=share)})
+
+    advice = ask(500, seen(0.2, 0.1), spec=spec)
+    assert advice.verdict == "rollback"
+    assert "p95 of latency_s is over its budget of 2: at least 10.0% of needs above 2" in advice.reason
+    assert "p95 of latency_s is over its budget of 2, within noise" in ask(2500, seen(0.06, 0.05), spec=spec).reason
+    assert ask(2500, seen(0.05, 0.02), spec=spec).verdict == "ship"
+
+
+# ---- waivers -------------------------------------------------------------------------------------------------------
+
+
+def waiving(
+    treated_bp: int, analysis: Analysis, *rules: Rule, hours: float = 1000, spec: ExperimentSpec = SPEC
+) -> Advice:
+    return advise(spec, phase(treated_bp), analysis, BEGAN + timedelta(hours=hours), waived=rules)
+
+
+def test_a_waived_dwell_lets_a_stage_be_left_sooner_and_is_named() -> None:
+    assert waiving(500, look(), hours=1).verdict == "hold"
+    advice = waiving(500, look(), "dwell", hours=1)
+    assert (advice.verdict, advice.waived, advice.next_treated_bp) == ("advance", ("dwell",), 1000)
+    assert "dwell waived" in advice.reason
+    assert waiving(500, look(), "dwell").waived == (), "a rule that would not have held was not needed"
+
+
+def test_waived_minimum_units_let_a_stage_be_left_with_fewer() -> None:
+    few = look(accepted=young("accepted"))
+    assert waiving(500, few).verdict == "hold"
+    assert waiving(500, few, "minimum_units").waived == ("minimum_units",)
+    worse = ArmEstimate(value=1.3, se=None, units=20, needs=20)
+    seen = look(accepted=young("accepted"), edits=young("edits", treated=worse, direction="lower"))
+    advice = waiving(500, seen, "minimum_units")
+    assert advice.verdict == "hold" and "edits looks worse by more than its margin of 0.2" in advice.reason
+
+
+BOTH: tuple[Rule, Rule] = ("dwell", "minimum_units")
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        look(edits=metric("edits", -0.2)),
+        replace(look(), srm_alarm=True),
+        replace(look(), in_two_arms=50),
+        replace(look(), unexposed=50),
+        replace(look(), last_event_at=BEGAN - timedelta(days=30)),
+        replace(look(), fresh={"treated": 0, "control": 0}),
+        look(accepted=metric("accepted", 0.0, state="missing", reason="no value")),
+    ],
+    ids=["harm", "uneven", "both arms", "lost", "stale", "no traffic", "missing"],
+)
+def test_nothing_else_is_waived(seen: Analysis) -> None:
+    assert waiving(500, seen, *BOTH, hours=100).verdict in ("hold", "rollback")
+
+
+def test_a_waiver_never_ships() -> None:
+    advice = waiving(2500, look(accepted=WIN), *BOTH, hours=24)
+    assert (advice.verdict, advice.waived) == ("hold", ())
+
+
+# ---- every combination ---------------------------------------------------------------------------------------------
+
 ODD = st.sampled_from(["fine", "win", "harm", "suspicious", "missing", "burn_in", "absent"])
 
 
@@ -271,9 +443,11 @@ def test_nothing_goes_forward_without_every_number_and_every_harm_goes_back(
     if advice.verdict in ("advance", "ship"):
         assert not srm
         assert twice < 5
-        assert not set(kinds.values()) & {"missing", "burn_in", "absent"}
+        assert not set(kinds.values()) & {"missing", "absent"}
+        assert "burn_in" not in {kind for name, kind in kinds.items() if name != "edits"}
         assert hours >= 24
     if advice.verdict == "ship":
+        assert "burn_in" not in kinds.values()
         assert kinds["accepted"] == "win"
         assert treated_bp == 2500
         assert hours >= 168

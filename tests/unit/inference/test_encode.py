@@ -27,6 +27,24 @@ def test_a_prompt_is_the_chat_template_and_ends_where_the_assistant_begins(encod
     )
 
 
+def test_the_beginning_of_a_text_is_marked_once(tmp_path: Path) -> None:
+    """Gemma's template writes the token that begins a text, and tokenizers of that kind put one before every text of
+    their own accord: a prompt would have two, and an answer one in its middle."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(write_tokenizer(tmp_path, GEMMA)))
+    first = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{tokenizer.bos_token} $A", special_tokens=[(tokenizer.bos_token, first)]
+    )
+    assert tokenizer("soup")["input_ids"][0] == first, "it does so here"
+    encoder = Encoder(tokenizer)
+    ids = encoder.prompt_ids(MESSAGES)
+    assert (ids[0], ids.count(first)) == (first, 1)
+    assert first not in encoder.answer_ids('{"soup":"no"}')
+
+
 def test_no_system_prompt_is_slipped_in_by_the_template(encoder: Encoder) -> None:
     text = encoder.text(encoder.prompt_ids(MESSAGES[1:]))
     assert "helpful" not in text

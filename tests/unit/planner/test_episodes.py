@@ -27,11 +27,16 @@ def episode(week: Week, event: Any, shown: Any, *outcomes: tuple[Role, dict[str,
 HOUR = timedelta(hours=1)
 
 
+def reaction(one: Episode) -> dict[str, float | None]:
+    """What people did with the proposal at once."""
+    return {name: value for name, value in outcome(one).items() if name in ("accepted", "kept_share", "edits")}
+
+
 def test_an_edited_week(week: Week, event: Any, entries: Entries) -> None:
     """b swapped for h, e removed: 3 of 5 kept, two edits; f and g were never weighed."""
     accepted = {"accepted_by": "user", "entries": entries("ahcd ")}
     one = episode(week, event, entries("abcde"), (Role.ACCEPT, accepted, HOUR))
-    assert outcome(one) == {"accepted": 1.0, "kept_share": 3 / 5, "edits": 2.0}
+    assert reaction(one) == {"accepted": 1.0, "kept_share": 3 / 5, "edits": 2.0}
     row = example(one)
     assert row is not None and row.example_id == "d"
     assert row.target["accepted_meals"] == ["a", "c", "d", "h"] and row.target["built_by"] == "edited"
@@ -52,7 +57,7 @@ def test_a_plan_built_unaided_is_no_acceptance_and_tells_about_every_option(
 ) -> None:
     built = {"accepted_by": "user_unaided", "entries": entries("afghb")}
     one = episode(week, event, entries("abcde"), (Role.REJECT, {}, HOUR), (Role.ACCEPT, built, 2 * HOUR))
-    assert outcome(one) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
+    assert reaction(one) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
     row = example(one)
     assert row is not None and row.metadata["built_by"] == "unaided"
     assert row.target["informative"] == {dish: "yes" if dish in "afghb" else "no" for dish in "abcdefgh"}
@@ -107,8 +112,8 @@ def test_weeks_in_which_nobody_said_what_they_wanted_are_no_examples(week: Week,
     assert [each.reason for each in made if isinstance(each, LeftOut)] == [
         "rejected, and no other plan was made", "nobody answered", "timed out: nobody looked",
     ]  # fmt: skip
-    assert outcome(rejected) == outcome(silent) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
-    assert outcome(automatic) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
+    assert reaction(rejected) == reaction(silent) == {"accepted": 0.0, "kept_share": 0.0, "edits": None}
+    assert reaction(automatic) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
 
 
 def test_acceptance_after_three_days_counts_as_none_but_what_was_kept_counts(
@@ -116,7 +121,7 @@ def test_acceptance_after_three_days_counts_as_none_but_what_was_kept_counts(
 ) -> None:
     late = {"accepted_by": "user", "entries": entries("abcde")}
     one = episode(week, event, entries("abcde"), (Role.ACCEPT, late, 73 * HOUR))
-    assert outcome(one) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
+    assert reaction(one) == {"accepted": 0.0, "kept_share": 1.0, "edits": 0.0}
 
 
 def test_an_anchor_is_no_choice_and_carries_no_loss(week: Week, event: Any, entries: Entries) -> None:
@@ -126,3 +131,30 @@ def test_an_anchor_is_no_choice_and_carries_no_loss(week: Week, event: Any, entr
     assert row is not None
     supervised = PlannerTask().supervise(row) or {}
     assert len(supervised) == 4 and not any(key.startswith("A:") for key in supervised)
+
+
+def test_what_was_cooked_of_the_proposal_is_known_at_the_end_of_the_week(
+    week: Week, event: Any, entries: Entries
+) -> None:
+    """Of the dishes first shown; nobody told is unknown, sent away is nothing."""
+    accepted = {"accepted_by": "user", "entries": entries("ahcde")}
+    told = {"cooked": [{"day": "mon", "recipe_id": dish} for dish in "ahc"], "skipped": []}
+    accept, cooked = (Role.ACCEPT, accepted, HOUR), (Role.KEPT, told, 150 * HOUR)
+    assert outcome(episode(week, event, entries("abcde"), accept, cooked))["cooked_share"] == 2 / 5
+    assert outcome(episode(week, event, entries("abcde"), accept))["cooked_share"] is None
+    built = (Role.ACCEPT, {"accepted_by": "user_unaided", "entries": entries("abc  ")}, 2 * HOUR)
+    away = episode(week, event, entries("abcde"), (Role.REJECT, {}, HOUR), built, cooked)
+    assert outcome(away)["cooked_share"] == 0.0
+    matures = {metric.name: metric.matures_hours for metric in PlannerTask.outcome_metrics}
+    assert (matures["cooked_share"], matures["accepted"], matures["shown_variety"]) == (168.0, 72.0, 0.0)
+
+
+def test_the_variety_of_what_was_shown_does_not_depend_on_what_people_did(
+    week: Week, event: Any, entries: Entries
+) -> None:
+    one = episode(week, event, entries("abcde"))
+    shown = outcome(one)["shown_variety"]
+    assert shown == 1.0, "every option of this week is of one kind"
+    accepted = (Role.ACCEPT, {"accepted_by": "user", "entries": entries("a    ")}, HOUR)
+    assert outcome(episode(week, event, entries("abcde"), accepted))["shown_variety"] == shown
+    assert outcome(episode(week, event, entries("a    ")))["shown_variety"] is None

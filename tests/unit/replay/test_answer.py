@@ -73,12 +73,16 @@ def test_the_prompt_s_digest_covers_messages_and_schema_with_its_order() -> None
         def answer_schema(self, request: Request) -> JsonSchema:
             return {"type": "object", "properties": {key: {"enum": [1, 2]} for key in self.names}}
 
-    assert prompt_digest(TASK, ASK.request) == prompt_digest(fickle.Shop(), dict(ASK.request))
-    assert prompt_digest(TASK, ASK.request) != prompt_digest(TASK, {"likes": "coffee", "day": 3})
-    assert prompt_digest(TASK, ASK.request) != prompt_digest(Turned(), ASK.request)
+    assert prompt_digest(TASK, MODEL, ASK.request) == prompt_digest(fickle.Shop(), MODEL, dict(ASK.request))
+    assert prompt_digest(TASK, MODEL, ASK.request) != prompt_digest(TASK, MODEL, {"likes": "coffee", "day": 3})
+    assert prompt_digest(TASK, MODEL, ASK.request) != prompt_digest(Turned(), MODEL, ASK.request)
+    polite = replace(MODEL, prompt="Be polite.")
+    assert prompt_digest(TASK, MODEL, ASK.request) != prompt_digest(TASK, polite, ASK.request)
     one, other = Keys(), Keys()
     other.names = ("b", "a")
-    assert prompt_digest(one, ASK.request) != prompt_digest(other, ASK.request), "an answer writes keys in this order"
+    assert prompt_digest(one, MODEL, ASK.request) != prompt_digest(other, MODEL, ASK.request), (
+        "an answer writes keys in this order"
+    )
 
 
 def test_a_function_is_stamped_with_the_code_that_it_lies_in() -> None:

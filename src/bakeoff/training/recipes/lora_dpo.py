@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bakeoff.errors import Refused
+from bakeoff.errors import BakeoffError, Refused
 from bakeoff.inference.choice_logits import take_apart
 from bakeoff.inference.encode import Encoder
 from bakeoff.training.choice_loss import choice_loss
@@ -43,6 +43,8 @@ from bakeoff.training.rows import EncodedPair, EncodedPairs, EncodedRow, encode_
 WATCHED_SHARE, WATCHED_STEPS = 0.2, 10
 """The gain of kept answers is judged over the last fifth of all steps, at least this many: the first steps of a run go
 down now and then before they go up."""
+FIRST_STEP_OFF = 0.1
+"""Nats per pair that the first step may be off ln 2: bfloat16 rounds batches of other widths differently."""
 MAY_FALL = 0.01
 """Nats that the kept answers may lose before the run is refused: rounding, not forgetting."""
 
@@ -144,6 +146,8 @@ class PairTrainer(ChoiceTrainer):
         sums = self.add_up(self._sums.tolist())
         values = dict(zip(("dpo_loss", "sft_loss", "chosen_gain", "preferred"), sums, strict=True))
         self._sums = torch.zeros(4)
+        if self.state.global_step == 1:
+            require_ln_2(values["dpo_loss"])
         gains = [point.value for point in self.curves if point.name == "chosen_gain"] + [values["chosen_gain"]]
         self.fell = forgetting(gains, self.state.max_steps)
         if self.fell:
@@ -175,6 +179,16 @@ def _both(logits: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> tuple[tor
         answer_logprobs(logits, inputs["chosen"], rows, batch),
         answer_logprobs(logits, inputs["rejected"], rows, batch),
     )
+
+
+def require_ln_2(loss: float) -> None:
+    """Before anything was learnt the model prefers what its reference prefers, which costs ln 2 per pair. Raises
+    BakeoffError for a first step that costs anything else: the model is compared with another than it started from."""
+    if not abs(loss - math.log(2)) <= FIRST_STEP_OFF:
+        raise BakeoffError(
+            f"the first step of lora_dpo costs {loss:.3f} nats per pair, expected ln 2 = {math.log(2):.3f}: the "
+            "references are not those of the model that training starts from"
+        )
 
 
 def forgetting(gains: Sequence[float], steps: int) -> float:

@@ -13,17 +13,20 @@ from typing import Any
 import torch
 
 from bakeoff.errors import Refused
-from bakeoff.training.choice_trainer import Keeping
+from bakeoff.training.choice_trainer import Keeping, number_format
 from bakeoff.training.lora import load_causal
 from bakeoff.training.model import OnStep, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.recipes import lora_sft
 
-QUANTIZATION: dict[str, Any] = {
-    "load_in_4bit": True,
-    "bnb_4bit_quant_type": "nf4",  # quantiles of a normal distribution, as weights have
-    "bnb_4bit_use_double_quant": True,  # the scales are quantised too: 0.4 bits less per weight
-    "bnb_4bit_compute_dtype": "bfloat16",
-}
+
+def quantization(spec: TrainSpec) -> dict[str, Any]:
+    """Arguments of transformers' BitsAndBytesConfig."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",  # quantiles of a normal distribution, as weights have
+        "bnb_4bit_use_double_quant": True,  # the scales are quantised too: 0.4 bits less per weight
+        "bnb_4bit_compute_dtype": spec.dtype,  # what weights become for a product; bfloat16 where the GPU has it
+    }
 
 
 def train(
@@ -63,10 +66,17 @@ def require_gpu() -> None:
         raise Refused("qlora_sft needs bitsandbytes, which is not installed", cure="pip install 'bakeoff[qlora]'")
 
 
-def four_bit_base(base_dir: Path, spec: TrainSpec) -> Any:  # noqa: ARG001 - what 4 bits stand for is not in the spec
-    """The base in 4-bit normal floats, computing in bfloat16, on the first GPU."""
+def four_bit_base(base_dir: Path, spec: TrainSpec) -> Any:
+    """The base in 4-bit normal floats, on this process's GPU; what is not quantised (norms, embeddings) as the spec
+    says."""
     from transformers import BitsAndBytesConfig
 
-    return load_causal(
-        base_dir, torch.bfloat16, quantization_config=BitsAndBytesConfig(**QUANTIZATION), device_map={"": 0}
-    )
+    config = BitsAndBytesConfig(**quantization(spec))
+    return load_causal(base_dir, number_format(spec), quantization_config=config, device_map={"": gpu()})
+
+
+def gpu() -> int:
+    """Number of this process's GPU on its machine."""
+    from accelerate import PartialState
+
+    return int(PartialState().local_process_index)

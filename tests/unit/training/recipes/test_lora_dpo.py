@@ -1,13 +1,14 @@
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bakeoff.errors import Refused, UsageError
+from bakeoff.errors import BakeoffError, Refused, UsageError
 from bakeoff.inference.encode import Encoder
 from bakeoff.training.choice_trainer import Keeping
 from bakeoff.training.model import UNLABELLED, PairRow, TrainResult, TrainSpec
@@ -83,6 +84,21 @@ def test_the_first_step_costs_ln_2(result: TrainResult) -> None:
     assert _curve(result, "validation_loss")[0] == pytest.approx(
         math.log(2) + 0.5 * _curve(result, "validation_sft_loss")[0], abs=1e-5
     )
+
+
+def test_a_reference_that_is_not_the_start_stops_at_the_first_step(
+    base: Path, start: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another model is loaded as reference: the loss looks fine, low even, and means nothing."""
+    noted = lora_dpo.PairTrainer.note_references
+
+    def other(self: lora_dpo.PairTrainer, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"reference": row["reference"] - 20} for row in noted(self, rows)]
+
+    monkeypatch.setattr(lora_dpo.PairTrainer, "note_references", other)
+    with pytest.raises(BakeoffError, match="first step of lora_dpo costs 0.000 nats per pair, expected ln 2 = 0.693"):
+        _train(base, start, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_loss_is_both_terms(result: TrainResult) -> None:

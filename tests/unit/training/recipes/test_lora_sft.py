@@ -3,15 +3,21 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 
+from bakeoff.adapters.generation.transformers_engine import TransformersEngines
+from bakeoff.adapters.generation.weights import base_digest
 from bakeoff.errors import Refused, UsageError
 from bakeoff.inference.encode import Encoder
+from bakeoff.inference.model import Decoding, ModelRef, PolicySpec
+from bakeoff.training import choice_trainer
 from bakeoff.training.adapter import adapter_digest, read_encoding
-from bakeoff.training.lora import target_modules
+from bakeoff.training.lora import load_causal, target_modules
 from bakeoff.training.model import TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.recipes.lora_sft import train
 from tiny import NO, YES, row, write_model
@@ -143,3 +149,61 @@ def test_only_the_last_layers_get_an_adapter(base: Path, tmp_path: Path) -> None
     assert _train(base, tmp_path / "adapter", lora_layers=1, epochs=1).trainable_parameters * 2 == (
         _train(base, tmp_path / "both", epochs=1).trainable_parameters
     )
+
+
+def test_a_loss_that_is_no_number_stops_the_run(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At that step, not after an hour: what follows cannot be registered."""
+    told: list[int] = []
+    loss, calls = choice_trainer.choice_loss, iter(range(100))
+
+    def breaking(*given: Any) -> torch.Tensor:
+        return loss(*given) * (float("nan") if next(calls) >= 5 else 1.0)
+
+    monkeypatch.setattr(choice_trainer, "choice_loss", breaking)
+    with pytest.raises(Refused, match="loss is nan at step 3, so the weights are lost(?s:.*)--learning-rate 0.005"):
+        train(SPEC, ROWS, base_dir=base, out_dir=tmp_path / "a", threads=1, on_step=lambda step, *_: told.append(step))
+    assert told == [1, 2]
+    assert not (tmp_path / "a").exists()
+
+
+def test_rows_are_never_packed_into_one_another(tmp_path: Path) -> None:
+    """Attention would leak from row to row; each row of a batch has a line of its own."""
+    found = choice_trainer.arguments(SPEC, 22, tmp_path)
+    assert (found.packing, found.padding_free, found.max_length) == (False, False, None)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # peft asks by the old name
+def test_what_is_learnt_over_a_rounded_base_is_scored_as_it_is_served(base: Path, tmp_path: Path) -> None:
+    """As in QLoRA: the adapter learns over a base of few bits. The engine that scores and serves puts it on the full
+    base, so what rounding costs is in the scores."""
+
+    def rounded(folder: Path, spec: TrainSpec) -> Any:
+        model = load_causal(folder, torch.float32)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                step = parameter.abs().max() / 7  # 4 bits
+                parameter.copy_((parameter / step).round() * step)
+        return model
+
+    spec = replace(SPEC, base_digest=base_digest(base), epochs=1)
+    made = train(spec, ROWS, HELD_OUT[:1], base_dir=base, out_dir=tmp_path / "a", threads=1, load_base=rounded)
+    engines = TransformersEngines(base=lambda _: base, adapter=lambda _: made.adapter_dir, threads=1)
+    model = ModelRef(base="b", base_digest=spec.base_digest, adapter="a", adapter_digest=made.adapter_digest)
+    engine = engines.open(
+        PolicySpec(task="toy", engine="transformers", prompt_version="7", dtype="float32", model=model)
+    )
+    asked = HELD_OUT[0]
+    said = engine.complete(asked.messages, schema=asked.schema, decoding=Decoding(mode="choices"))
+    served = -sum(choice.logprobs[asked.labels[choice.key]] for choice in said.choices) / len(said.choices)
+    learnt = [point.value for point in made.curves if point.name == "validation_loss"][-1]
+    full = PeftModel.from_pretrained(load_causal(base, torch.float32), str(made.adapter_dir)).eval()
+    encoded = Encoder.open(base).encode(asked.messages, asked.schema)
+    with torch.no_grad():
+        logits = full(input_ids=torch.tensor([encoded.input_ids])).logits[0]
+    losses = []
+    for choice in encoded.choices:
+        tokens = list(choice.allowed.values())
+        scores = torch.log_softmax(logits[encoded.position(choice), tokens], dim=0)
+        losses.append(-float(scores[list(choice.allowed).index(asked.labels[choice.key])]))
+    assert served == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+    assert abs(served - learnt) > 1e-3, "what was learnt over the rounded base is another number"

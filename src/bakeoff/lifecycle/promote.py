@@ -1,11 +1,10 @@
-"""What it does to real people, and who gets it."""
+"""Who gets it: what a policy starts from, and what takes its place."""
 
 from datetime import datetime
 
-from bakeoff.errors import Refused, UsageError
-from bakeoff.experiments import run as test_run
+from bakeoff.errors import Refused
 from bakeoff.experiments import store as experiments
-from bakeoff.experiments.model import Advice, Analysis, Experiment, ExperimentSpec, Snapshot
+from bakeoff.experiments.model import Experiment
 from bakeoff.lifecycle.approve import check_approval
 from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies import approve as approvals
@@ -14,7 +13,6 @@ from bakeoff.policies.model import PolicyVersion
 from bakeoff.promotion import apply as promotion
 from bakeoff.promotion.model import PromotionPlan
 from bakeoff.promotion.plan import plan_promotion, plan_rollback
-from bakeoff.task import Task
 
 
 def adopt(
@@ -56,49 +54,6 @@ def name_last_resort(deps: Deps, version: PolicyVersion) -> None:
     """The python version that answers for its policy when all else fails."""
     with deps.db.transaction() as conn:
         policies.set_last_resort(conn, version.policy_id, version)
-
-
-def start_experiment(deps: Deps, version: PolicyVersion, spec: ExperimentSpec, *, name: str) -> Experiment:
-    """An approved version meets at most 10 % of the units, beside an equal concurrent control."""
-    check_approval(deps, version.policy_version_id)
-    with deps.db.transaction() as conn:
-        return test_run.open_test(
-            conn, version.policy_id, version.policy_version_id, spec, name=name, label=version.name, now=deps.clock()
-        )
-
-
-def stop_experiment(deps: Deps, experiment: Experiment, *, reason: str) -> Experiment:
-    """A person ends a test before the evidence does; its units are served by the default experiment again."""
-    if not reason.strip():
-        raise UsageError("stopping a test needs a reason", cure='add --reason "what you saw"')
-    with deps.db.transaction() as conn:
-        experiments.end(conn, experiment.experiment_id, status="stopped", reason=reason, now=deps.clock())
-        return experiments.find_experiment(conn, experiment.experiment_id)
-
-
-def look(deps: Deps, task: Task, experiment: Experiment, *, now: datetime) -> tuple[Analysis, Advice]:
-    """What `monitor` would store, without storing it."""
-    with deps.db.transaction() as conn:
-        return test_run.look(conn, task, experiment, now)[1:]
-
-
-def monitor(deps: Deps, task: Task, experiment: Experiment, *, now: datetime) -> Snapshot:
-    """Events of both arms up to `now` -> estimates per variant -> advice, stored as evidence. The same moment
-    again is the evidence that is there."""
-    with deps.db.transaction() as conn:
-        stored = experiments.snapshot_at(conn, experiment.experiment_id, now)
-        if stored is not None:
-            return stored
-        phase, analysis, advice = test_run.look(conn, task, experiment, now)
-        return experiments.insert_snapshot(conn, experiment.experiment_id, phase.number, analysis, advice, now=now)
-
-
-def act_on(deps: Deps, experiment: Experiment, snapshot: Snapshot, *, now: datetime) -> Experiment:
-    """Carries out what the evidence says: the next phase, or the end of the test. Evidence about an earlier
-    phase, or about a test that has ended, changes nothing. Shipping is not done here: it needs a person
-    (`promote`)."""
-    with deps.db.transaction() as conn:
-        return test_run.act_on(conn, experiment.experiment_id, snapshot, now)
 
 
 def plan(deps: Deps, experiment: Experiment) -> PromotionPlan:
