@@ -293,9 +293,7 @@ class Task(Protocol):
         ...
 
     def render(self, request: Request) -> Sequence[Message]:
-        """The prompt, before any chat template. Instructions go into system messages and come first: models read what
-        is the same for all requests once, and a policy's own prompt (`policy create --prompt`) takes their place. What
-        depends on the request goes into the others."""
+        """The prompt, before any chat template. System messages come first and hold only what all requests share."""
         ...
 
     def answer_schema(self, request: Request) -> JsonSchema:
