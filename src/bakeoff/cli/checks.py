@@ -245,9 +245,8 @@ def _endpoint(settings: Settings, name: str) -> Check:
     label, url = f"endpoint {name}", settings.endpoints[name].base_url
     try:
         models = served_models(bootstrap.endpoint(settings, name))
-    except (Unreachable, TimeoutError) as error:
-        cure = getattr(error, "cure", None) or f"is {url} right, and is it up?"
-        return Check(name=label, state="unreachable", says=str(error).splitlines()[0], cure=cure)
+    except Unreachable as error:
+        return Check(name=label, state="unreachable", says=str(error).splitlines()[0], cure=error.cure)
     except UsageError as error:
         return Check(name=label, state="wrong", says=str(error).splitlines()[0], cure=error.cure)
     return fine(label, f"{url} serves {', '.join(models) or 'no model'}")

@@ -217,7 +217,7 @@ def served_problem(found: Settings, remote: RemoteModel) -> str | None:
 
     try:
         names = served_models(bootstrap.endpoint(found, remote.endpoint))
-    except (BakeoffError, TimeoutError) as error:
+    except BakeoffError as error:
         return str(error)
     if remote.name in names:
         return None

@@ -130,7 +130,7 @@ def as_toml(chosen: Mapping[str, Any]) -> str:
                 f"[{key}.{_literal(name)}]",
                 *(f"{word} = {_literal(value)}" for word, value in table.items()),
             ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *([] if "endpoints" in tables else _SERVER)]) + "\n"
 
 
 _COMMENTS: Mapping[str, str] = {
@@ -140,6 +140,13 @@ _COMMENTS: Mapping[str, str] = {
     "datasets_root": '"s3://bucket/datasets"    # not set: the folder datasets below home',
     "home": '".bakeoff"    # relative to this file',
 }
+
+
+_SERVER = (
+    "# [endpoints.house]    # an OpenAI-compatible server, for bakeoff policy create --endpoint house",
+    '# base_url = "http://localhost:8000/v1"',
+    '# key_variable = "HOUSE_KEY"    # the environment variable that holds the key, where one is asked for',
+)
 
 
 def _literal(value: object) -> str:

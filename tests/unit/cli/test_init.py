@@ -22,6 +22,7 @@ def test_whatever_was_chosen_is_read_back(chosen: dict[str, object]) -> None:
 def test_what_was_not_chosen_is_there_to_be_seen() -> None:
     text = init.as_toml({"schema": "loop"})
     assert 'schema = "loop"' in text.splitlines()
+    assert "# [endpoints.house]" in text
     assert all(f"# {key} = " in text for key in ("database_url", "mlflow_tracking_uri", "datasets_root", "home"))
 
 

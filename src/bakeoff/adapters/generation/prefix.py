@@ -71,4 +71,5 @@ def can_share(trunk: Trunk, config: Any) -> bool:
             first, again = read(trunk, ids[8:], cache), read(trunk, ids[8:], kept)
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
             return False
-    return bool(torch.equal(first, again) and torch.allclose(whole.float(), first.float(), rtol=0.02, atol=0.05))
+    off = (whole.float() - first.float()).norm() / whole.float().norm()  # rounding; a forgotten past is off by about 1
+    return bool(torch.equal(first, again) and off < 0.1)

@@ -86,12 +86,10 @@ class Connection:
         limit = patience if limit_s is None else min(limit_s, patience)
         try:
             return loop.run(_within(limit, question(client)))
-        except openai.APITimeoutError as error:
-            raise too_slow(self.endpoint.name, self.endpoint.base_url, patience) from error
         except TimeoutError as error:
             if limit == limit_s:
                 raise TimeoutError(f"the deadline passed: endpoint {self.endpoint.name!r} took {limit:g} s") from error
-            raise too_slow(self.endpoint.name, self.endpoint.base_url, patience) from error
+            raise too_slow(self.endpoint) from error
         except (openai.OpenAIError, ValueError) as error:  # ValueError: a body that is no JSON
             raise explained(error, self.endpoint, what) from error
 

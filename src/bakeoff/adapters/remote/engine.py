@@ -4,7 +4,7 @@ and what is behind a name may change."""
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -110,6 +110,8 @@ class OpenAIEngines:
         remote = spec.remote
         if spec.engine != "openai" or remote is None:
             raise UsageError(f"a policy of engine '{spec.engine}' has no endpoint", cure="open it with its own engine")
+        if spec.decoding is not None and spec.decoding.mode == "choices":
+            raise UsageError("a server cannot score all choices in one pass", cure="use decoding mode 'greedy'")
         with self._lock:
             if remote.endpoint not in self._connections:
                 self._connections[remote.endpoint] = Connection(self._endpoint(remote.endpoint))
@@ -126,10 +128,10 @@ class OpenAIEngines:
 
 
 def served_models(endpoint: Endpoint) -> list[str]:
-    """Names of the models that a server lists, at once and without retries. Raises like `Connection.ask`."""
-    connection = Connection(endpoint)
+    """Names of the models that a server lists, asked once and for few seconds. Raises like `Connection.ask`."""
+    connection = Connection(replace(endpoint, retries=0, timeout_s=_LOOK_S))
     try:
-        page = connection.ask(lambda client: client.with_options(max_retries=0).models.list(), _LOOK_S)
+        page = connection.ask(lambda client: client.models.list())
         if not isinstance(getattr(page, "data", None), list):
             raise strange(f"endpoint {endpoint.name!r} ({endpoint.base_url})", str(page))
         return sorted(str(model.id) for model in page.data)

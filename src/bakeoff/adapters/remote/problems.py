@@ -15,24 +15,28 @@ class TooSlow(Unreachable, TimeoutError):  # noqa: N818 - as its parent
     """The endpoint's own patience ran out, not the caller's deadline."""
 
 
-def too_slow(name: str, base_url: str, patience_s: float) -> TooSlow:
+def too_slow(endpoint: "Endpoint") -> TooSlow:
     return TooSlow(
-        f"endpoint {name!r} ({base_url}) did not answer within {patience_s:g} s",
-        cure=f"is it busy, or still loading the model? Else raise timeout_s of [endpoints.{name}] in bakeoff.toml",
+        f"endpoint {endpoint.name!r} ({endpoint.base_url}) did not answer within {endpoint.timeout_s:g} s",
+        cure="is it busy, or still loading the model? Else raise timeout_s of "
+        f"[endpoints.{endpoint.name}] in bakeoff.toml",
     )
 
 
 def explained(error: Exception, endpoint: "Endpoint", model: str) -> BakeoffError:
     """UsageError where asking again would not help, else Unreachable. `model` may be ''."""
+    import httpx2
     import openai
 
+    if isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, httpx2.ConnectTimeout):
+        return too_slow(endpoint)
     place = f"endpoint {endpoint.name!r} ({endpoint.base_url})"
     if isinstance(error, openai.APIStatusError):
         return _refused(error, place, endpoint, model)
     if isinstance(error, openai.APIConnectionError):
-        tries = f" after {endpoint.retries + 1} tries" if endpoint.retries else ""
+        tries, cause = f" after {endpoint.retries + 1} tries" if endpoint.retries else "", error.__cause__
         return Unreachable(
-            f"{place} does not answer{tries}: {error.__cause__ or error}",
+            f"{place} does not answer{tries}: {str(cause) or type(cause).__name__}",
             cure=f"start the server, or correct base_url of [endpoints.{endpoint.name}] in bakeoff.toml",
         )
     return strange(place, f"{error}")
