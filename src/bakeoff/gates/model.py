@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bakeoff.errors import UsageError
 from bakeoff.fingerprint import digest
@@ -219,12 +219,17 @@ class GateReport:
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> "GateReport":
         """The report that `to_json` wrote, today or before. Raises UsageError if its content does not match its
-        digest."""
-        report = _REPORT.validate_python({key: value for key, value in body.items() if key != "digest"})
-        if report.digest != body["digest"]:
+        digest, or is no report at all."""
+        cure = "it was changed after it was written; run `bakeoff gate` again"
+        try:
+            report = _REPORT.validate_python({key: value for key, value in body.items() if key != "digest"})
+        except ValidationError as error:
             raise UsageError(
-                f"gate report: its content has digest {report.digest}, but it says {body['digest']}",
-                cure="it was changed after it was written; run `bakeoff gate` again",
+                f"gate report: its content is none ({error.error_count()} wrong fields)", cure=cure
+            ) from error
+        if report.digest != body.get("digest"):
+            raise UsageError(
+                f"gate report: its content has digest {report.digest}, but it says {body.get('digest')}", cure=cure
             )
         return report
 

@@ -170,11 +170,11 @@ def test_a_report_that_was_tampered_with_is_not_signed_and_ends_its_signature(sh
     _, stored = lifecycle.find_report(shop.deps, shop.version.name)
     report = stored.report.to_json()
     mended = replace(stored.report, units=9999).to_json()
-    for body in ({**report, "units": 9999}, {**report, "digest": "sha256:0"}, mended):
+    for body in ({}, {**report, "units": 9999}, {**report, "digest": "sha256:0"}, mended):
         with shop.deps.db.transaction() as conn:
             conn.execute("set local bakeoff.erasure = 'on'")
             conn.execute("update gate_reports set report = %s", (Jsonb(body),))
-        with pytest.raises(Refused, match="its content has digest"):
+        with pytest.raises(Refused, match="its content (has digest|is none)"):
             shop.sign()
     with pytest.raises(Refused, match="the gate report was [0-9a-f]{12} and is missing now"):
         shop.start()
