@@ -293,12 +293,7 @@ class Task(Protocol):
         ...
 
     def render(self, request: Request) -> Sequence[Message]:
-<<<<<<< HEAD
-        """The prompt, before any chat template. Instructions are system messages, first and the same for all requests
-        (read once; a policy's own prompt takes their place); what depends on the request goes into the others."""
-=======
         """The prompt, before any chat template. System messages come first and hold only what all requests share."""
->>>>>>> engine
         ...
 
     def answer_schema(self, request: Request) -> JsonSchema:
