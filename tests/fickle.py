@@ -38,8 +38,14 @@ def fickle(request: Request, *, seed: int) -> PythonAnswer:
     return PythonAnswer(answer={"drink": random.Random(f"{seed}|{request['day']}").choice(toy.DRINKS)})
 
 
-def slow(request: Request, *, seed: int) -> PythonAnswer:
-    time.sleep(0.05)
+def halting(request: Request, *, seed: int) -> PythonAnswer:
+    """Stands still after as many questions as the test wants, and at every one that was asked before."""
+    folder = os.environ.get("FICKLE_FOLDER")
+    if folder:
+        mark = Path(folder) / str(request["day"])
+        if mark.exists() or len(list(Path(folder).iterdir())) >= int(os.environ["FICKLE_WANTED"]):
+            time.sleep(600)
+        mark.touch()
     return fickle(request, seed=seed)
 
 

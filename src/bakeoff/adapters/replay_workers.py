@@ -4,10 +4,12 @@ Processes are spawned, not forked (torch and database connections do not survive
 nor dataset: a question goes in, an answer comes out. The parent alone writes."""
 
 import multiprocessing
+import os
 import pickle
 import resource
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -225,6 +227,7 @@ def _worth(rows: int) -> int:
 
 def _work(connection: Connection, elsewhere: Callable[[], Engines] | None, task: Task, spec: PolicySpec) -> None:
     """The life of one process. It ends when nobody is at the other end of the line."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     with suppress(*_GONE):
         try:
             engine = None if elsewhere is None else elsewhere().open(spec, threads=1)
@@ -235,6 +238,14 @@ def _work(connection: Connection, elsewhere: Callable[[], Engines] | None, task:
             raise
         except Exception as error:
             connection.send(_sendable(error))
+
+
+def _end_with_the_parent() -> None:
+    """At once, also in the middle of an answer: a killed parent cannot tell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _sendable(error: Exception) -> Exception:
