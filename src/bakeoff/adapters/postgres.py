@@ -83,7 +83,7 @@ class Database:
 def _rights(error: psycopg.errors.InsufficientPrivilege, schema: str) -> str:
     """What a user lacks: the right to sign, to write, or to make tables."""
     message = str(error.diag.message_primary)
-    if any(message.endswith(f"table {name}") for name in ("approvals", "rejections")):
+    if any(message.endswith(f"table {name}") for name in ("approvals", "rejections", "waivers")):
         return "only the approver signs: set BAKEOFF_DATABASE_URL to a user who is a member of that role"
     if "for table" in message:
         return "who owns the tables types: bakeoff db roles --writer NAME --approver NAME (again after db migrate)"

@@ -14,11 +14,13 @@ from bakeoff.adapters.postgres import LEDGER
 from bakeoff.errors import Refused, UsageError
 
 Connection = psycopg.Connection[dict[str, Any]]
-SIGNED = ("approvals", "rejections")
+SIGNED = ("approvals", "rejections", "waivers")
 """A person's word: only the approver writes it, and nobody changes it."""
 CLOSED = ("policy_status_moves", LEDGER)
 """Rules and history of the schema itself: the owner's."""
-EVIDENCE = ("gate_reports", "monitor_snapshots", "phases", "promotions", "tuned_hyperparameters", "variants")
+EVIDENCE = (
+    "gate_reports", "monitor_snapshots", "open_slices", "phases", "promotions", "tuned_hyperparameters", "variants",
+)  # fmt: skip
 """What the writer adds to and never changes; no erasure of a person reaches them, since they name nobody."""
 KEPT = ("datasets", "experiments", "imports", "policies", "policy_versions", "replays")
 """What the writer moves on and never removes."""
@@ -97,6 +99,7 @@ def _closed(schema: str, roles: Roles) -> Iterator[sql.Composed]:
 
 def _granted(conn: Connection, schema: str, roles: Roles) -> Iterator[sql.Composed]:
     tables = _tables(conn, schema)
+    signed = [name for name in tables if name in SIGNED]
     rights = {
         "insert": [name for name in tables if name in EVIDENCE],
         "insert, update": [name for name in tables if name in KEPT],
@@ -104,7 +107,7 @@ def _granted(conn: Connection, schema: str, roles: Roles) -> Iterator[sql.Compos
     }
     for right, names in rights.items():
         yield _grant(right, schema, names, roles.writer)
-    yield _grant("insert", schema, SIGNED, roles.approver)
+    yield _grant("insert", schema, signed, roles.approver)
 
 
 def _grant(right: str, schema: str, tables: Sequence[str], role: str) -> sql.Composed:

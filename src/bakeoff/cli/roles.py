@@ -21,8 +21,8 @@ def roles(writer: str, approver: str, only_print: bool, as_json: bool) -> None:
     """Separate who builds versions from who signs them.
 
     Makes two roles where they are missing and gives them their rights: the writer may do everything but write
-    approvals and rejections; the approver may read everything and write those. Type it as the owner of the tables,
-    again after each `bakeoff db migrate`; then let everybody work as a user who is a member of one of them.
+    approvals, rejections and waivers; the approver may read everything and write those. Type it as the owner of the
+    tables, again after each `bakeoff db migrate`; then let everybody work as a user who is a member of one of them.
 
     \b
     Example: bakeoff db roles --writer bakeoff_writer --approver bakeoff_approver

@@ -58,6 +58,8 @@ def test_the_writer_does_not_sign(conn: Connection, shop: Shop, pair: Roles) -> 
             rows.approval(conn, third, 3, report_digest=digest)
         with refused(conn, "permission denied for table rejections", DENIED):
             rows.rejection(conn, third, digest)
+        with refused(conn, "permission denied for table waivers", DENIED):
+            conn.execute("insert into waivers select")
         for change in ("update approvals set expires_at = null", "delete from approvals", "truncate approvals"):
             with refused(conn, "permission denied for table approvals", DENIED):
                 conn.execute(change.encode())
