@@ -87,7 +87,7 @@ class Engines:
 
     def open(self, spec: PolicySpec, *, threads: int | None = None) -> "Engines":
         if not self.loads:
-            raise Refused("these are other weights")
+            raise Refused("these are other weights", cure="fetch them again")
         self.threads = threads
         return self
 

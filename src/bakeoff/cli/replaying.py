@@ -173,7 +173,9 @@ def certificate_text(certificate: Certificate) -> str:
     """One sentence, or with noise a line per metric."""
     again = f"{certificate.equal} of {certificate.rows} answers were the same the second time"
     if certificate.kind == "exact":
-        return f"{'deterministic' if certificate.deterministic else 'NOT deterministic'}: {again}"
+        if certificate.deterministic:
+            return f"deterministic: {again}"
+        return f"NOT deterministic: {again}; pin what changes, then type the same with --no-cache"
     lines = [f"  {name:<34} {bound:.2g}" for name, bound in sorted(certificate.noise.items())]
     return "\n".join([f"a remote engine: {again}; from run to run a mean moves by at most (95 %)", *lines])
 

@@ -12,7 +12,7 @@ import fickle
 from bakeoff.adapters import replay_workers
 from bakeoff.adapters.replay_workers import ReplayWorkers
 from bakeoff.errors import Refused, UsageError
-from bakeoff.inference.model import Engines, PolicySpec
+from bakeoff.inference.model import Engines, PolicySpec, Recorded
 from bakeoff.replay.answer import answer
 from bakeoff.replay.workers import Ask, Pool
 
@@ -103,12 +103,19 @@ def test_memory_says_how_many_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert replay_workers._more_that_fit(1) > 10**9, "a system that does not tell"
 
 
+def test_what_the_log_has_travels_with_the_question() -> None:
+    spec = replace(PYTHON, engine="logged", function=None, prompt_version="-")
+    asks = [replace(ask, recorded=Recorded(answer={"drink": "tea", "n": n})) for n, ask in enumerate(ASKS)]
+    with made().open(TASK, spec, workers=2, rows=40) as pool:
+        assert said(pool, asks) == {ask.example_id: f'{{"drink":"tea","n":{n}}}' for n, ask in enumerate(asks)}
+
+
 # ---- what goes wrong -------------------------------------------------------------------------------------------------
 
 
 def test_weights_that_are_not_there_are_told_as_in_this_process() -> None:
     with (
-        pytest.raises(Refused, match="these are other weights"),
+        pytest.raises(Refused, match="these are other weights\n  fetch them again"),
         made(fickle.refusing).open(TASK, MODEL, workers=2, rows=40),
     ):
         pytest.fail("it was opened")
