@@ -4,6 +4,7 @@ Any harm rolls back (alpha split over everything that can roll back). Shipping n
 and every 'ship' guardrail to be proven non-inferior, each at alpha: all must hold, so nothing is split.
 """
 
+import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -24,6 +25,9 @@ from bakeoff.stats.power import units_until
 MAX_LOST = 0.01
 """Share of units seen in both arms, or without an exposure, from which on nothing goes forward."""
 POINT_CHECK_FROM_BP = 1_000
+MAX_SRM_TO_SHIP = math.log(20)
+"""Evidence against an even split, up to which a test may ship. The alarm that holds a ramp asks for 1000 to 1, so that
+it is never false; a few hundred units that went missing in one arm can make a winner long before that."""
 
 
 def advise(
@@ -145,6 +149,9 @@ def _lacking(spec: ExperimentSpec, analysis: Analysis) -> list[str]:
     lacking = _immature(analysis, spec.metrics)
     if lacking:
         return lacking
+    if analysis.srm_log_e > MAX_SRM_TO_SHIP:
+        met = f"{analysis.exposed['treated']} treated, {analysis.exposed['control']} control"
+        lacking.append(f"the arms may not fill evenly ({met}: {math.exp(analysis.srm_log_e):.0f} to 1 against it)")
     if primary := _primary_lacks(spec, analysis):
         lacking.append(primary)
     if spec.cheaper is not None and not _non_inferior(analysis.of(spec.cheaper), 0.0):

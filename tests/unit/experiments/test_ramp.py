@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import UsageError
@@ -124,6 +124,15 @@ def test_an_uneven_split_holds_even_a_win() -> None:
     advice = ask(2500, replace(look(accepted=WIN), srm_alarm=True))
     assert (advice.verdict, advice.next_treated_bp) == ("hold", 2500)
     assert "do not arrive evenly" in advice.reason
+
+
+def test_shipping_asks_for_a_more_even_split_than_the_ramp() -> None:
+    doubtful = replace(look(accepted=WIN), srm_log_e=3.1)
+    assert ask(500, doubtful).verdict == "advance"
+    advice = ask(2500, doubtful)
+    assert advice.verdict == "hold"
+    assert "the arms may not fill evenly (220 treated, 215 control: 22 to 1 against it)" in advice.reason
+    assert ask(2500, replace(doubtful, srm_log_e=2.9)).verdict == "ship"
 
 
 def test_units_in_both_arms_hold_from_one_percent_on() -> None:
@@ -425,6 +434,7 @@ def odd(name: str, kind: str) -> list[MetricAnalysis]:
     return [] if kind == "absent" else [metric(name, at[kind])]
 
 
+@settings(deadline=None)
 @given(
     st.fixed_dictionaries(dict.fromkeys(("accepted", "edits", "intervention", "latency_s"), ODD)),
     st.booleans(),
