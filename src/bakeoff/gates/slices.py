@@ -17,6 +17,8 @@ from bakeoff.stats.paired import effective_units, unit_codes
 
 HEADROOM = 1.3
 """So many times the minimum of effective units are opened: some metrics have no value on some rows."""
+ROWS_FOR_P95 = 76
+"""A 95th percentile of fewer rows has no interval (`stats.quantile`)."""
 ALL = tuple(range(1, SLICES + 1))
 
 
@@ -92,9 +94,10 @@ def next_opening(
 
 def as_many_as_needed(gate: Gate, places: Places, compared: Collection[str], sealed: Sequence[int]) -> tuple[int, ...]:
     """The first of `sealed` that together hold `HEADROOM` times the gate's minimum of effective units, over all rows
-    and, where a rule asks for them, over neutral rows; all, where they do not. Neutral rows that could not be enough
-    anyway open nothing where every rule about them has a fallback."""
+    and, where a rule asks for them, over neutral rows, and the rows that a percentile needs; all, where they do not.
+    Neutral rows that could not be enough anyway open nothing where every rule about them has a fallback."""
     enough = HEADROOM * gate.minimum_effective_units
+    rows = ROWS_FOR_P95 if any(rule.statistic == "p95" for rule in gate.absolute()) else 0
     neutral = [rule for rule in gate.rules if rule.rows == "neutral"]
     views = [False]
     if neutral and not (
@@ -102,7 +105,8 @@ def as_many_as_needed(gate: Gate, places: Places, compared: Collection[str], sea
     ):
         views.append(True)
     for many in range(1, len(sealed)):
-        if all(units(places, compared, sealed[:many], view) >= enough for view in views):
+        has_rows = places.within(sealed[:many]).sum() >= rows
+        if has_rows and all(units(places, compared, sealed[:many], view) >= enough for view in views):
             return tuple(sealed[:many])
     return tuple(sealed)
 

@@ -63,6 +63,12 @@ def test_unequal_units_count_as_fewer() -> None:
     assert opening(rows(40, big=40)).slices == ALL  # type: ignore[union-attr]
 
 
+def test_a_percentile_needs_76_rows() -> None:
+    timed = replace(EVERYWHERE, rules=(Absolute(metric="p95", column="latency_s", statistic="p95", maximum=5.0),))
+    assert as_many_as_needed(timed, rows(40), COMPARED, ALL) == (1, 2)
+    assert as_many_as_needed(timed, rows(76), COMPARED, ALL) == (1,)
+
+
 def test_a_rule_about_neutral_rows_needs_neutral_units() -> None:
     places = rows(100, explored=20)
     assert as_many_as_needed(EVERYWHERE, places, COMPARED, ALL) == (1,)
