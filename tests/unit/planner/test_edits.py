@@ -6,13 +6,14 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.task import LoggedEvent, Role
 from planner.edits import COSTS, _certain, _pair, _script, _without_shared, apply, cost, diff, with_reasons
 
 Entries = Callable[[str], list[dict[str, Any]]]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 DAYS = ["mon", "tue", "wed", "thu", "fri"]
 
 
@@ -78,11 +79,13 @@ def test_kinds_of_edits(entries: Entries) -> None:
     assert kinds == ["move", "move", "remove", "swap"]
 
 
+@PATIENT
 @given(proposed=plans, accepted=plans)
 def test_applying_the_edits_to_the_proposal_gives_the_accepted_plan(proposed: Any, accepted: Any) -> None:
     assert apply(proposed, diff(proposed, accepted)) == {entry["day"]: entry for entry in accepted}
 
 
+@PATIENT
 @given(proposed=plans, accepted=plans)
 def test_distance_is_symmetric_and_bounded_by_the_slot_wise_changes(proposed: Any, accepted: Any) -> None:
     there, back = cost(diff(proposed, accepted)), cost(diff(accepted, proposed))
@@ -96,6 +99,7 @@ def test_a_plan_has_no_edits_of_itself(entries: Entries) -> None:
     assert diff(tuple(entries("xyzwv")), entries("xyzwv")) == []
 
 
+@PATIENT
 @given(plan=plans)
 def test_no_plan_has(plan: Any) -> None:
     assert diff(plan, [dict(entry) for entry in plan]) == []
@@ -121,12 +125,13 @@ def cheapest_by_trying_all(proposed: Any, accepted: Any) -> float:
     return best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(PATIENT, max_examples=60)
 @given(proposed=small_plans, accepted=small_plans)
 def test_no_script_of_edits_is_cheaper(proposed: Any, accepted: Any) -> None:
     assert cost(diff(proposed, accepted)) == cheapest_by_trying_all(proposed, accepted)
 
 
+@PATIENT
 @given(pair=st.tuples(plans, plans) | edited_plans)
 def test_where_the_pairing_is_certain_the_solver_finds_the_same(pair: Any) -> None:
     before, after = _without_shared(*pair)
@@ -135,6 +140,7 @@ def test_where_the_pairing_is_certain_the_solver_finds_the_same(pair: Any) -> No
         assert certain == _pair(before, after)
 
 
+@PATIENT
 @given(pair=st.tuples(plans, plans) | edited_plans)
 def test_putting_aside_what_is_shared_costs_nothing(pair: Any) -> None:
     assert cost(diff(*pair)) == cost(_script(*pair, _pair(*pair)))
@@ -212,6 +218,7 @@ def test_a_move_is_known_by_its_dish_and_servings_by_their_own_event(entries: En
     }  # fmt: skip
 
 
+@PATIENT
 @given(pair=st.tuples(plans, plans))
 def test_reasons_do_not_change_what_the_edits_do(pair: Any) -> None:
     days = [

@@ -4,7 +4,7 @@ import json
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bakeoff.errors import UsageError
@@ -14,6 +14,7 @@ from planner.requests import DIET_FLAGS, Household, Member, PantryItem, Slot, bu
 from planner.retrieval import Wishes, retrieve, safe_recipes
 
 CATALOG = load_recipes()
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 SLOTS = [
     Slot(day=day, in_days=n, max_minutes=30, hard=True, eaters=2)
     for n, day in enumerate(("mon", "tue", "wed", "thu", "fri"))
@@ -31,6 +32,7 @@ people = st.builds(
 )
 
 
+@PATIENT
 @given(members=st.lists(people, min_size=1, max_size=3), key=st.text(max_size=5))
 def test_no_option_breaks_any_members_allergy_or_diet(members: list[Member], key: str) -> None:
     home = household(*members)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bakeoff.task import Episode
 from planner.rules import repair, violations
 
+UNASKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures are pure, machines are busy
 Week = Callable[..., dict[str, Any]]
 Entries = Callable[[str], list[dict[str, Any]]]
 
@@ -118,7 +119,7 @@ def test_entries_that_lack_a_part_are_breaches_and_no_error(week: Week) -> None:
     assert {"unknown_recipe", "closed_slot", "servings", "empty_slot"} <= found
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=UNASKED, deadline=None, max_examples=60)
 @given(data=st.data())
 def test_whatever_is_proposed_repair_leaves_no_violation_and_keeps_sound_dishes(
     town_log: list[Episode], data: Any
@@ -141,7 +142,7 @@ def test_repair_keeps_what_was_sound(week: Week, entries: Entries) -> None:
 
 # ---- properties ------------------------------------------------------------------------------------------------------
 
-hard_weeks = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+hard_weeks = settings(suppress_health_check=UNASKED, deadline=None, max_examples=80)
 VALUES = st.sampled_from(["yes", "yes", "no", "unknown"])
 
 

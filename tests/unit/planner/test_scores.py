@@ -21,7 +21,9 @@ from planner.scores import (
 )
 from planner.task import PlannerTask
 
+UNASKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # fixtures are pure, machines are busy
 Week = Callable[..., dict[str, Any]]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 Entries = Callable[[str], list[dict[str, Any]]]
 
 
@@ -42,6 +44,7 @@ def test_alignment_is_the_shared_dishes_over_the_larger_plan() -> None:
 dishes = st.text(alphabet="abcdefg", max_size=6)
 
 
+@PATIENT
 @given(proposed=dishes, accepted=dishes)
 def test_alignment_is_a_share_symmetric_and_1_for_the_same_dishes_only(proposed: str, accepted: str) -> None:
     found = alignment(proposed, accepted)
@@ -51,6 +54,7 @@ def test_alignment_is_a_share_symmetric_and_1_for_the_same_dishes_only(proposed:
         assert (found == 1.0) == (sorted(proposed) == sorted(accepted))
 
 
+@PATIENT
 @given(kept=st.text(alphabet="abcde", min_size=1, max_size=5))
 def test_each_further_kept_dish_is_worth_the_same(kept: str) -> None:
     values = [alignment(kept[:n] + "z" * (len(kept) - n), kept) or 0.0 for n in range(len(kept) + 1)]
@@ -172,7 +176,7 @@ def test_fill_rate_is_out_of_the_dinners_that_could_have_a_dish(week: Week, entr
 
 # ---- all of them -----------------------------------------------------------------------------------------------------
 
-FIXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+FIXED = settings(suppress_health_check=UNASKED, deadline=None, max_examples=40)
 
 
 def shuffled(items: Sequence[Any], seed: int) -> list[Any]:

@@ -1,11 +1,13 @@
 """Texts of an application's users, before they stand in a prompt or a report."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from planner.recipes import load_recipes
 from planner.titles import MOST_TITLE, clean
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # machines are busy
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ def test_one_line_of_visible_characters_is_left(text: str, cleaned: str) -> None
     assert clean(text) == cleaned
 
 
+@PATIENT
 @given(text=st.text(max_size=200))
 def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     assert clean(clean(text)) == clean(text)
