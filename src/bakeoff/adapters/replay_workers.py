@@ -166,6 +166,7 @@ class _Processes:
         try:
             with _deaf_to_interrupts():
                 process.start()
+                self._workers.append(worker)
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise UsageError(
                 f"the task cannot be sent to another process: {error}",
@@ -173,7 +174,6 @@ class _Processes:
             ) from error
         finally:
             theirs.close()
-        self._workers.append(worker)
 
     def _speaking(self) -> list[_Worker]:
         listened = {id(w.connection): w for w in self._workers if w.ask is not None or w.ready is None}
@@ -228,16 +228,21 @@ def _worth(rows: int) -> int:
 def _work(connection: Connection, elsewhere: Callable[[], Engines] | None, task: Task, spec: PolicySpec) -> None:
     """The life of one process. It ends when nobody is at the other end of the line."""
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    said: Any
     with suppress(*_GONE):
         try:
             engine = None if elsewhere is None else elsewhere().open(spec, threads=1)
-            connection.send(_Ready(stamp=stamp(spec, engine), witness=witness(engine), resident=_resident()))
-            while True:
-                connection.send(answer(task, spec, connection.recv(), engine))
-        except _GONE:
-            raise
+            said = _Ready(stamp=stamp(spec, engine), witness=witness(engine), resident=_resident())
         except Exception as error:
-            connection.send(_sendable(error))
+            said = _sendable(error)
+        connection.send(said)
+        while True:
+            ask = connection.recv()
+            try:
+                said = answer(task, spec, ask, engine)
+            except Exception as error:
+                said = _sendable(error)
+            connection.send(said)
 
 
 def _end_with_the_parent() -> None:
