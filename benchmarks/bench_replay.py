@@ -269,6 +269,7 @@ def race(deps: Deps, shape: Shape, loaded: LoadedBase, cache: Path, dtype: Any, 
     rows = files.load(dataset.uri)
     asks = [Ask(example_id=row.example.example_id, request=row.example.request) for row in rows]
     ours_and = partial(ReplayWorkers, engines=deps.engines, cores=lambda: WORKERS)
+    seconds = partial(timed, clock=time.perf_counter)
     taken: dict[str, float] = {"ours": 0.0, "plain": 0.0, "floor": 0.0}
     same, steps, tokens = 0, [], []
     warmup, timed_asks = asks[:1], asks[1:]
@@ -287,10 +288,10 @@ def race(deps: Deps, shape: Shape, loaded: LoadedBase, cache: Path, dtype: Any, 
             batch = timed_asks[start : start + each]
             answers: dict[str, Completion] = {}
             texts: dict[str, str] = {}
-            taken["ours"] += timed(lambda batch=batch, answers=answers: answers.update(ours.answer(batch)))
-            taken["plain"] += timed(lambda batch=batch, texts=texts: texts.update(plain(loaded, encoder, batch)))
+            taken["ours"] += seconds(lambda batch=batch, answers=answers: answers.update(ours.answer(batch)))
+            taken["plain"] += seconds(lambda batch=batch, texts=texts: texts.update(plain(loaded, encoder, batch)))
             known = [replace(a, request={**a.request, "answer": answers[a.example_id].text}) for a in batch]
-            taken["floor"] += timed(lambda known=known: list(floor.answers(known)))
+            taken["floor"] += seconds(lambda known=known: list(floor.answers(known)))
             same += sum(texts[name] == completion.text for name, completion in answers.items())
             steps += [completion.model_steps for completion in answers.values()]
             tokens += [(c.prompt_tokens, c.completion_tokens) for c in answers.values()]
