@@ -88,7 +88,7 @@ def test_the_prompt_s_digest_covers_messages_and_schema_with_its_order() -> None
 def test_a_function_is_stamped_with_the_code_that_it_lies_in() -> None:
     found = stamp(SPEC, None)
     assert found["code"] == package_digest("fickle")
-    assert found == stamp(replace(SPEC, function="fickle:slow"), None)
+    assert found == stamp(replace(SPEC, function="fickle:halting"), None)
     assert found != stamp(replace(SPEC, function="toy:good"), None)
     assert stamp(replace(SPEC, engine="logged"), None) == {"engine": "logged"}
     with pytest.raises(UsageError, match="cannot be loaded"):
