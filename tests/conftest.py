@@ -78,6 +78,13 @@ def dsn(postgres_server: str) -> Iterator[str]:
         yield fresh
 
 
+@pytest.fixture(scope="module")
+def module_dsn(postgres_server: str) -> Iterator[str]:
+    """DSN of a fresh, migrated database that the tests of one file share."""
+    with fresh_database(postgres_server) as fresh:
+        yield fresh
+
+
 @pytest.fixture(scope="session")
 def shared_dsn(postgres_server: str) -> Iterator[str]:
     """DSN of a migrated database in which nobody commits."""

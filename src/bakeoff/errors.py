@@ -2,6 +2,8 @@
 
     BakeoffError            1   our bug, if nothing below fits
     ├── UsageError          2   the input is wrong: what is, what was expected, what to type
+    │   ├── NotFound                there is nothing of that name (404)
+    │   └── Conflict                the same was said before, with other content (409)
     ├── Refused             3   a gate, a contract or a rule said no
     └── Unreachable         4   something outside (database, tracker, model files) does not answer
 
@@ -27,6 +29,14 @@ class UsageError(BakeoffError):
     """The caller's input is wrong."""
 
     exit_code = 2
+
+
+class NotFound(UsageError):  # noqa: N818 - reads as a sentence: raise NotFound(...)
+    """Something was named that is not there."""
+
+
+class Conflict(UsageError):  # noqa: N818 - reads as a sentence: raise Conflict(...)
+    """A key or an id was used before, for something else."""
 
 
 class Refused(BakeoffError):  # noqa: N818 - reads as a sentence: raise Refused(...)

@@ -51,6 +51,23 @@ class EndpointSettings(BaseModel):
         return value
 
 
+class ServeSettings(BaseModel):
+    """How `bakeoff serve` answers: the table ``[serve]``. Limits are those of one process (a replica)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = Field(default=16, ge=1, le=256, description="requests that are worked on at once")
+    waiting: int = Field(default=128, ge=0, description="requests that may wait for a thread; more are sent away (503)")
+    deadline_s: float = Field(default=10.0, gt=0, le=600, description="seconds for one decision")
+    poll_s: float = Field(default=3.0, gt=0, le=60, description="seconds between looks at what serves now")
+    drain_s: float = Field(default=30.0, ge=0, description="seconds that running requests have when it ends")
+    body_bytes: int = Field(default=2_097_152, ge=1024, description="of one request's body")
+    header_bytes: int = Field(default=16_384, ge=1024, le=65_536, description="of one request's headers together")
+    batch_events: int = Field(default=1000, ge=1, le=10_000, description="events in one batch")
+    requests_per_second: float = Field(default=100.0, gt=0, description="of one key, in the long run")
+    burst: int = Field(default=200, ge=1, description="requests of one key at once, after a pause")
+
+
 EndpointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -78,7 +95,11 @@ class Settings(BaseModel):
         default={}, description="OpenAI-compatible servers by name; in the environment as JSON"
     )
 
-    @field_validator("endpoints", mode="before")
+    serve: ServeSettings = Field(
+        default=ServeSettings(), description="limits of the HTTP API; in the environment as JSON"
+    )
+
+    @field_validator("endpoints", "serve", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value

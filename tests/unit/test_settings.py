@@ -9,6 +9,7 @@ from bakeoff.settings import (
     FILE_NAME,
     EndpointSettings,
     ModelPrice,
+    ServeSettings,
     Settings,
     endpoint,
     endpoint_key,
@@ -28,6 +29,7 @@ VARIABLES = {
     "BAKEOFF_DTYPE": ("dtype", "bfloat16", "bfloat16"),
     "BAKEOFF_THREADS": ("threads", "2", 2),
     "BAKEOFF_ENDPOINTS": ("endpoints", '{"house": {"base_url": "http://h/v1"}}', {"house": HOUSE}),
+    "BAKEOFF_SERVE": ("serve", '{"threads": 4, "burst": 9}', ServeSettings(threads=4, burst=9)),
 }
 
 

@@ -22,7 +22,7 @@ EVIDENCE = (
     "gate_reports", "monitor_snapshots", "open_slices", "phases", "promotions", "tuned_hyperparameters", "variants",
 )  # fmt: skip
 """What the writer adds to and never changes; no erasure of a person reaches them, since they name nobody."""
-KEPT = ("datasets", "experiments", "imports", "policies", "policy_versions", "replays")
+KEPT = ("api_keys", "datasets", "experiments", "imports", "policies", "policy_versions", "replays")
 """What the writer moves on and never removes."""
 FUNCTION = "void_approval"
 

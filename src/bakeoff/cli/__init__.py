@@ -35,6 +35,8 @@ COMMANDS = {
     "experiment": "experimenting:experiment",
     "promote": "promoting:promote",
     "rollback": "promoting:rollback",
+    "serve": "serve:serve",
+    "keys": "keys:keys",
     "ui": "ui:ui",
 }
 """Command -> module and function, in the order of the loop."""
@@ -65,6 +67,8 @@ HELP = {
     "experiment": "Experiments: plan, start, watch, ramp, stop.",
     "promote": "Serve a version to everyone.",
     "rollback": "Go back to an earlier production version.",
+    "serve": "Answer requests and take events over HTTP.",
+    "keys": "Keys of the HTTP API: create, list, revoke.",
     "ui": "MLflow in your browser: runs, curves, models.",
 }
 

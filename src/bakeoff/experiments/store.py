@@ -11,7 +11,7 @@ import aiosql
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from bakeoff.errors import UsageError
+from bakeoff.errors import NotFound, UsageError
 from bakeoff.experiments.load import parse_spec
 from bakeoff.experiments.model import (
     Advice,
@@ -129,7 +129,7 @@ def default_experiment(conn: Conn, policy_id: str) -> Experiment:
     """Raises UsageError where the policy serves nobody yet."""
     row = queries.default_experiment(conn, policy_id=policy_id)
     if row is None:
-        raise UsageError(
+        raise NotFound(
             f"policy {policy_id!r} has no default experiment, so it cannot serve",
             cure=f"adopt what you start from: bakeoff policy adopt {policy_id}/1 --by NAME --reason ...",
         )

@@ -6,6 +6,7 @@
 The command line, the demo and later the HTTP API and the orchestrator call these functions and nothing below
 them. Each may be run again: what is there already, known by content, is returned and not made anew."""
 
+from bakeoff.lifecycle.access import create_key, list_keys, revoke_key
 from bakeoff.lifecycle.approve import approve, check_approval, find_report, reject
 from bakeoff.lifecycle.deps import Deps, Progress
 from bakeoff.lifecycle.experiment import (
@@ -38,12 +39,14 @@ __all__ = [
     "check_approval",
     "check_skew",
     "create_experiment",
+    "create_key",
     "create_policy",
     "decide",
     "find_report",
     "force_variant",
     "gate",
     "import_events",
+    "list_keys",
     "log_outcome",
     "look",
     "monitor",
@@ -58,6 +61,7 @@ __all__ = [
     "reject",
     "replay",
     "replay_shard",
+    "revoke_key",
     "start_experiment",
     "stop_experiment",
     "train",

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
 from bakeoff.datasets.model import Proposer
-from bakeoff.errors import UsageError
+from bakeoff.errors import NotFound, UsageError
 from bakeoff.inference.model import PolicySpec
 from bakeoff.policies.model import (
     Approval,
@@ -88,7 +88,7 @@ def find_policy(conn: Conn, policy_id: str) -> Policy:
     row = queries.policy(conn, policy_id=policy_id)
     if row is None:
         known = ", ".join(p.policy_id for p in all_policies(conn)) or "none yet"
-        raise UsageError(f"no policy {policy_id!r}; known: {known}", cure="bakeoff policy list shows them")
+        raise NotFound(f"no policy {policy_id!r}; known: {known}", cure="bakeoff policy list shows them")
     return _policy(row)
 
 

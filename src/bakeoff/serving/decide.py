@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from bakeoff.errors import Refused, UsageError
+from bakeoff.errors import Conflict, Refused, UsageError
 from bakeoff.events import store as events
 from bakeoff.events.model import Context, Decision, decision_id, plain
 from bakeoff.experiments import store as experiments
@@ -224,7 +224,7 @@ def _found(row: dict[str, Any] | None) -> dict[str, Any]:
 
 def _stored(row: Mapping[str, Any], unit_id: str, request: Request) -> Served:
     if row["unit_id"] != unit_id or row["request_digest"] != digest(request):
-        raise UsageError(
+        raise Conflict(
             f"the idempotency key of decision {row['decision_id']} was used for another request",
             cure="use a new key for each need, and the same one only to retry",
         )
