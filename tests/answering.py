@@ -23,7 +23,7 @@ from bakeoff.adapters import postgres
 from bakeoff.api.app import build
 from bakeoff.api.metrics import Metrics
 from bakeoff.lifecycle import Deps
-from bakeoff.serving.service import PerThread, Service
+from bakeoff.serving.service import Service
 from bakeoff.settings import ServeSettings
 from toy import ToyTask
 
@@ -40,7 +40,7 @@ def application(deps: Deps, settings: ServeSettings | None = None, **parts: Any)
     """The ASGI application over the test's database, with the toy as its task."""
     settings, db = settings or ServeSettings(), deps.db
     assert isinstance(db, postgres.Database)
-    several = PerThread(lambda: postgres.Database(db.dsn, db.schema))
+    several = postgres.Pool(db.dsn, db.schema, size=settings.connections)
     metrics = Metrics()
     service = Service(
         several, deps.engines, lambda _: ToyTask(), clock=deps.clock, poll_s=0.2, deadline_s=settings.deadline_s,

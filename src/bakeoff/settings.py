@@ -57,6 +57,7 @@ class ServeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threads: int = Field(default=16, ge=1, le=256, description="requests that are worked on at once")
+    connections: int = Field(default=10, ge=1, le=100, description="to PostgreSQL, of one process")
     waiting: int = Field(default=128, ge=0, description="requests that may wait for a thread; more are sent away (503)")
     deadline_s: float = Field(default=10.0, gt=0, le=600, description="seconds for one decision")
     poll_s: float = Field(default=3.0, gt=0, le=60, description="seconds between looks at what serves now")

@@ -16,7 +16,7 @@ from bakeoff.api.limits import Buckets
 from bakeoff.api.metrics import Metrics
 from bakeoff.api.pool import WorkPool
 from bakeoff.api.routes import Parts, application_routes, open_routes, viewer_routes
-from bakeoff.serving.decide import Transactions
+from bakeoff.serving.model import Transactions
 from bakeoff.serving.service import Service
 from bakeoff.settings import ServeSettings
 

@@ -18,8 +18,8 @@ from bakeoff.api.pool import WorkPool
 from bakeoff.api.problems import TYPES, Problem, ProblemType
 from bakeoff.api.spec import PROBES, refusals
 from bakeoff.lifecycle.standing import policy_lines, policy_standing
-from bakeoff.serving.decide import Transactions
-from bakeoff.serving.service import Receipt, Service
+from bakeoff.serving.model import Receipt, Transactions
+from bakeoff.serving.service import Service
 from bakeoff.task import RequestKey, Served
 
 BEARER = [Security(HTTPBearer(auto_error=False, description="A key of `bakeoff keys create`.", bearerFormat="bko_..."))]
@@ -71,8 +71,6 @@ def application_routes(parts: Parts) -> APIRouter:
         if len(rows) > parts.batch_events:
             raise Problem("too-large", f"{len(rows)} events, {parts.batch_events} are allowed in one batch")
         receipts = await parts.pool.run(parts.service.log, body.task, [_row(event) for event in rows])
-        for status, many in Counter(receipt.status for receipt in receipts).items():
-            parts.metrics.events.labels(body.task, status).inc(many)
         if isinstance(body, models.OneEventBody) and receipts[0].status == "refused":
             raise _refusal(receipts[0])
         return _json(200, _receipts(receipts))
@@ -118,7 +116,7 @@ def open_routes(parts: Parts) -> APIRouter:
     @router.get("/readyz", response_model=models.ReadyBody, responses=PROBES, summary="Is it ready?")
     async def readyz() -> Response:
         """503 where this process should get no requests now."""
-        found = await parts.pool.run(parts.service.readiness)
+        found = parts.service.readiness()  # asks nobody, so it waits for nobody
         body = models.ReadyBody(
             ready=found.ready, database=found.database, last_poll_at=found.last_poll_at, missing=list(found.missing)
         )

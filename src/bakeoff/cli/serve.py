@@ -75,13 +75,13 @@ def application(found: Settings | None = None, *, metrics_folder: str | None = N
     """The ASGI application of one process, wired from the environment; what it opened it closes when it ends."""
     from bakeoff.api.app import build
     from bakeoff.api.metrics import Metrics
-    from bakeoff.serving.service import PerThread, Service
+    from bakeoff.serving.service import Service
 
     found = found or settings.load()
     stack, metrics = ExitStack(), Metrics(metrics_folder)
     wired = stack.enter_context(bootstrap.open_deps(found, progress=TerminalProgress(), clock=bootstrap.utc_now))
     one = cast(postgres.Database, wired.db)
-    db = PerThread(lambda: postgres.Database(one.dsn, one.schema))
+    db = postgres.Pool(one.dsn, one.schema, size=found.serve.connections)
     stack.callback(db.close)
     service = Service(
         db,

@@ -7,7 +7,7 @@ from bakeoff.events.store import Conn
 from bakeoff.experiments import store as experiments
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import Policy, PolicyVersion, Status
-from bakeoff.serving.decide import Transactions
+from bakeoff.serving.model import Transactions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
