@@ -35,6 +35,8 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }
+_PATIENCE_S = 60
+"""How long a process may be silent before another takes its place: a busy machine imports for many seconds."""
 _MOST_HEADERS = 65_536  # bytes; h11 gives up beyond, and says so in plain text
 
 
@@ -188,11 +190,25 @@ def _run_many(found: Settings, listening: socket.socket, workers: int, tell: Cal
     """Processes that share the port. Each writes its numbers to one folder, so that /metrics of any tells of all."""
     from uvicorn.supervisors import Multiprocess
 
+    class Telling(Multiprocess):
+        """Says where it is once a process answers; starts those anew that ended or hang."""
+
+        has_told = False
+
+        def keep_subprocess_alive(self) -> None:
+            super().keep_subprocess_alive()
+            if not self.has_told and any(each.is_ready(timeout=_PATIENCE_S) for each in self.processes):
+                self.has_told = True
+                tell()
+
     folder = tempfile.mkdtemp(prefix="bakeoff-metrics-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     try:
-        config = _config(partial(application, metrics_folder=folder), found, factory=True, workers=workers)
-        tell()
-        Multiprocess(config, sockets=[listening]).run()
+        made = partial(application, metrics_folder=folder)
+        config = _config(made, found, factory=True, workers=workers, timeout_worker_healthcheck=_PATIENCE_S)
+        processes = Telling(config, sockets=[listening])
+        processes.run()
+        if not processes.has_told:
+            raise Unreachable("the server did not start", cure="its words are above")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
