@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 ID = "6f8d2f3e-0f43-5c0e-9d6c-2f6b7a1e4b51"
@@ -34,6 +34,16 @@ Key = Annotated[
         examples=["shopper-7/2025-01-06"],
     ),
 ]
+
+
+def _is_text(value: object) -> object:
+    """Numbers are no moments, though pydantic would read them as seconds."""
+    if not isinstance(value, str) or not value[:4].isdigit() or value[4:5] != "-":
+        raise ValueError("expected for instance 2025-01-06T08:05:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_text)]
 Text = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Object = Annotated[dict[str, Any], Field(description="Any JSON object without NaN and NUL.")]
 
@@ -46,7 +56,7 @@ class Need(_Body):
     """Which request the task builds from the application's own tables."""
 
     need_id: Text = Field(description="Which need of the unit it is for, as the task says it: 2025-01-06.")
-    as_of: AwareDatetime | None = Field(default=None, description="What was known at this moment; default: now.")
+    as_of: Moment | None = Field(default=None, description="What was known at this moment; default: now.")
 
 
 class DecideBody(_Body):
@@ -64,7 +74,11 @@ class DecideBody(_Body):
     request: Object | None = Field(default=None, description="Everything that the policy decides on; kept as it is.")
     need: Need | None = None
     deadline_s: float | None = Field(
-        default=None, gt=0, le=600, description="Seconds for this decision; never more than the server allows."
+        default=None,
+        gt=0,
+        le=600,
+        strict=True,
+        description="Seconds that this may take, at most the server's own limit.",
     )
 
     @model_validator(mode="after")
@@ -107,7 +121,7 @@ class EventBody(_Body):
     event_type: Text = Field(description="One that the task declares.")
     unit_id: Text
     context: ContextBody
-    occurred_at: AwareDatetime = Field(description="With time zone.")
+    occurred_at: Moment = Field(description="With time zone.")
     payload: Object = Field(default={}, description="What the event type declares; other fields are kept too.")
 
 
