@@ -89,7 +89,7 @@ class Pool:
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             dsn,
             connection_class=psycopg.Connection[dict[str, Any]],
-            kwargs={"row_factory": dict_row, "options": options, **keepalive},
+            kwargs={"row_factory": dict_row, "options": options, "autocommit": True, **keepalive},
             min_size=1,
             max_size=size,
             timeout=patience_s,
@@ -104,6 +104,15 @@ class Pool:
         with _in_our_words(self.schema), ExitStack() as block:
             self._pool.open()  # which is nothing where it is open
             yield self._begin(block)
+
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: no round trips for BEGIN and COMMIT. Raises Unreachable as
+        `transaction` does, and where the connection had died before."""
+        with _in_our_words(self.schema):
+            self._pool.open()
+            with self._pool.connection() as conn:
+                yield conn
 
     def _begin(self, block: ExitStack) -> Connection:
         """A connection within a transaction. BEGIN itself is the check whether the connection is alive, so that a

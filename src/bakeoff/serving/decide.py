@@ -98,14 +98,24 @@ def check(
     )
 
 
-def begin(conn: events.Conn, asked: Asked, task_of: Callable[[PolicyVersion], Task]) -> Plan | Served:
+VersionsOf = Callable[[events.Conn, str, str], tuple[PolicyVersion, PolicyVersion | None]]
+"""Policy id and policy version id -> that version, and the policy's last resort."""
+
+
+def begin(
+    conn: events.Conn,
+    asked: Asked,
+    task_of: Callable[[PolicyVersion], Task],
+    versions_of: VersionsOf = policies.serving_versions,
+) -> Plan | Served:
     """The stored answer where the key was used before, else who is to answer. Nothing is written: the variant is drawn
-    from what is in force in the database at this moment, never from memory."""
+    from what is in force in the database at this moment, never from memory. What is in force is read by one statement,
+    and versions do not change, so a connection that commits each statement will do."""
     row = events.find_decision(conn, asked.decision_id)
     if row is not None:
         return stored(row, asked)
     drawn = assigned(conn, asked.policy_id, unit_id=asked.unit_id, key=asked.key, at=asked.at)
-    version, last_resort = policies.serving_versions(conn, asked.policy_id, drawn.policy_version_id)
+    version, last_resort = versions_of(conn, asked.policy_id, drawn.policy_version_id)
     request = asked.request if asked.need is None else _built(conn, task_of(version), asked.need)
     assert request is not None  # `check` saw to it
     return Plan(assigned=drawn, version=version, last_resort=last_resort, request=request)
@@ -114,7 +124,8 @@ def begin(conn: events.Conn, asked: Asked, task_of: Callable[[PolicyVersion], Ta
 def _built(conn: events.Conn, task: Task, need: RequestKey) -> Request:
     what = f"request of unit {need.unit_id}, need {need.need_id}, as of {need.as_of.isoformat()}"
     try:
-        built = next(iter(task.requests(conn, [need])), None)
+        with conn.transaction():
+            built = next(iter(task.requests(conn, [need])), None)
     except psycopg.OperationalError:
         raise
     except Exception as error:  # a task's own code, on a stranger's keys

@@ -25,6 +25,14 @@ class Transactions(Protocol):
     def transaction(self) -> AbstractContextManager[events.Conn]: ...
 
 
+class Connections(Transactions, Protocol):
+    """Where several threads get connections."""
+
+    def statements(self) -> AbstractContextManager[events.Conn]:
+        """Each statement of the block is a transaction of its own, without further round trips."""
+        ...
+
+
 class Stopping(Unreachable):
     """This process takes no more requests; another replica does."""
 

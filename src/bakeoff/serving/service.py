@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from bakeoff.errors import Unreachable, UsageError
@@ -12,12 +13,14 @@ from bakeoff.events.model import SKEW, plain
 from bakeoff.events.store import Conn
 from bakeoff.inference.model import Engines, PolicyAnswer
 from bakeoff.inference.run_policy import run_policy
+from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.serving import cost, fallback, ingest, roster
 from bakeoff.serving.decide import begin, check, check_answerable, finish
 from bakeoff.serving.model import (
     Answered,
     Asked,
+    Connections,
     Count,
     NoAnswer,
     Plan,
@@ -25,7 +28,6 @@ from bakeoff.serving.model import (
     Readiness,
     Receipt,
     Stopping,
-    Transactions,
     VersionReadiness,
 )
 from bakeoff.serving.models import Models
@@ -64,7 +66,7 @@ class Service:
 
     def __init__(
         self,
-        db: Transactions,
+        db: Connections,
         engines: Engines,
         load_task: Callable[[str], Task],
         *,
@@ -149,7 +151,11 @@ class Service:
             with self._in_progress():
                 now, ends = self._now(), time.monotonic() + self._patience(deadline_s)
                 asked = check(policy_id, key=key, unit_id=unit_id, request=request, need=need, at=at or now)
-                plan = self._patiently(ends, lambda conn: begin(conn, asked, self._task_of))
+                plan = self._patiently(
+                    ends,
+                    self._db.statements,
+                    partial(begin, asked=asked, task_of=self._task_of, versions_of=self._versions_of),
+                )
                 if isinstance(plan, Served):
                     self._on_count("answered_again", {"policy": policy_id})
                     return plan
@@ -175,7 +181,9 @@ class Service:
             lambda version: self._run(task, version, plan.request, ends, "last resort"),
         )
         made = decision(task, asked, plan, answered)
-        served = self._patiently(ends, lambda conn: finish(conn, asked, plan, made, received_at=self._now()))
+        # Without an exposure there is one statement to write, which is a transaction by itself.
+        way = self._db.statements if plan.assigned.exposure is None else self._db.transaction
+        served = self._patiently(ends, way, lambda conn: finish(conn, asked, plan, made, received_at=self._now()))
         self._tell(plan, answered)
         return served
 
@@ -211,15 +219,24 @@ class Service:
                 found = self._workers.setdefault(key, fresh)
         return found
 
+    def _versions_of(self, conn: Conn, policy_id: str, ident: str) -> tuple[PolicyVersion, PolicyVersion | None]:
+        """From memory where the last look found them: versions do not change. Which one is the last resort may be as
+        old as that look."""
+        posts = next((each.posts for each in self._rosters if each.policy.policy_id == policy_id), ())
+        found = next((post.version for post in posts if post.version.policy_version_id == ident), None)
+        if found is None:
+            return policies.serving_versions(conn, policy_id, ident)
+        return found, next((post.version for post in posts if "last resort" in post.roles), None)
+
     def _task_of(self, version: PolicyVersion) -> Task:
         return self._load_task(version.spec.task)
 
-    def _patiently(self, ends: float, block: Callable[[Conn], T]) -> T:
-        """One transaction; where the server is away for a moment (a restart), again until `ends`. Every block that is
-        given here may be repeated: a decision that was committed unheard is found by its key."""
+    def _patiently(self, ends: float, way: Callable[[], AbstractContextManager[Conn]], block: Callable[[Conn], T]) -> T:
+        """`block` with a connection; where the server is away for a moment (a restart), again until `ends`. Every block
+        may be repeated: a decision that was committed unheard is found by its key."""
         while True:
             try:
-                with self._db.transaction() as conn:
+                with way() as conn:
                     return block(conn)
             except Unreachable:
                 if time.monotonic() + PAUSE_S >= ends:
@@ -239,7 +256,9 @@ class Service:
         with self._in_progress():
             known, now, ends = self._load_task(task), self._now(), time.monotonic() + self._deadline_s
             reader, checked = self._ingest.check(self._db.transaction, known, rows, now)
-            receipts = self._patiently(ends, lambda conn: ingest.store(conn, reader, rows, checked))
+            receipts = self._patiently(
+                ends, self._db.transaction, lambda conn: ingest.store(conn, reader, rows, checked)
+            )
         for receipt in receipts:
             self._on_count("events", {"task": task, "status": receipt.status})
         return receipts

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 import rows
@@ -199,6 +200,31 @@ def watching(request: Request, *, seed: int) -> PythonAnswer:
             )
         )
     return PythonAnswer(answer={"drink": "tea"})
+
+
+def test_a_decision_costs_three_round_trips(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is one that a customer waits for; an exposure, once per unit, costs the three of a transaction more."""
+    trial = shop.Trial(pool)
+    (inside,), (outside,) = trial.units("treated", 1000, 1), trial.units(None, 1000, 1)
+    sent: list[Any] = []
+    execute, begin = psycopg.Cursor.execute, psycopg.Transaction.__enter__
+
+    def counted(self: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        sent.append(query)
+        return execute(self, query, *args, **kwargs)
+
+    def begun(self: Any) -> Any:
+        sent.extend(("begin", "commit"))
+        return begin(self)
+
+    with serving(pool, poll_s=60) as service:
+        monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+        monkeypatch.setattr(psycopg.Transaction, "__enter__", begun)
+        for unit, trips in ((outside, 3), (inside, 6), (inside, 3)):
+            sent.clear()
+            ask(service, str(uuid.uuid4()), unit)
+            assert len(sent) == trips, sent
+        monkeypatch.undo()
 
 
 def test_the_exposure_is_written_with_the_decision_once(pool: Pool) -> None:
