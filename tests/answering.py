@@ -127,7 +127,9 @@ class Process:
         self.popen = subprocess.Popen(argv, env=env, cwd=home, stdout=subprocess.PIPE, stderr=self.log)
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
-        assert line, Path(self.log.name).read_text()
+        if not line:
+            self.end()
+            raise AssertionError(self.logged())
         self.said: Mapping[str, Any] = json.loads(line)
         self.url: str = self.said["url"]
 
