@@ -1,0 +1,73 @@
+"""docs/serving.md, typed block by block by somebody in an empty folder, with the server in another window."""
+
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from bakeoff.settings import ServeSettings
+from newcomer import Newcomer, arrives
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "serving.md"
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples" / "client" / "suggest.py"
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+@contextmanager
+def another_window(person: Newcomer, command: str) -> Iterator[str]:
+    """Runs `command` until the test is over; gives its first line."""
+    log = person.folder / "window.log"
+    with log.open("wb") as said:
+        window = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"], cwd=person.folder, env=person.env, stdout=said, stderr=said,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            ends = time.monotonic() + 90
+            while not log.read_text() and window.poll() is None and time.monotonic() < ends:
+                time.sleep(0.05)
+            yield log.read_text()
+        finally:
+            window.terminate()
+            assert window.wait(60) == 0, log.read_text()
+
+
+def test_every_block_runs_as_it_is_typed(port: str) -> None:
+    (serve,) = [block.strip() for block in blocks("text") if block.startswith("bakeoff serve")]
+    install, key, ask = blocks("sh")
+    with arrives() as person:
+        person.env["PYTHONPATH"] = str(ROOT / "src")
+        person.types(install)
+        assert "shop" in person.types(key).out
+        with another_window(person, f"{serve} --port {port}") as said:
+            assert f"bakeoff answers on http://127.0.0.1:{port}" in said
+            answer = json.loads(person.types(ask.replace("8080", port)).out)
+            example = f'BAKEOFF_KEY="$(cat shop.key)" python {EXAMPLE} http://127.0.0.1:{port}'
+            shown = [person.types(example).out.strip() for _ in range(2)]
+    assert answer["answer"] == {"option": "soup"}
+    assert shown == ["soup", "soup"]
+
+
+def test_the_python_that_is_shown_is_the_example() -> None:
+    assert all(block in EXAMPLE.read_text(encoding="utf-8") for block in blocks("python"))
+
+
+def test_every_limit_is_told() -> None:
+    assert [name for name in ServeSettings.model_fields if f"`{name}`" not in TEXT] == []
