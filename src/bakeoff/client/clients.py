@@ -30,20 +30,20 @@ class _Calls:
     def _sent(self, call: Call) -> dict[str, Any]:
         return {"url": self._url + call.path, "json": call.body, "headers": call.headers}
 
-    def _outcome(self, response: httpx2.Response, tried: int) -> float | None:
+    def _outcome(self, response: httpx2.Response, tried: int, spent_s: float) -> float | None:
         """Seconds to wait before the next try; None where `response` is the answer. Raises ApiError."""
         if response.status_code == 200:
             return None
         if protocol.may_try_again(response.status_code):
             wanted = protocol.retry_after(response.headers)
-            pause = self._retry.pause(tried, random.random(), wanted)
+            pause = self._retry.pause(tried, random.random(), spent_s=spent_s, retry_after=wanted)
             if pause is not None:
                 return pause
         raise protocol.error(response.status_code, _json(response))
 
-    def _failed(self, error: httpx2.TransportError, tried: int) -> float:
+    def _failed(self, error: httpx2.TransportError, tried: int, spent_s: float) -> float:
         """Seconds to wait after a try without an answer. Raises Unavailable."""
-        pause = self._retry.pause(tried, random.random())
+        pause = self._retry.pause(tried, random.random(), spent_s=spent_s)
         if pause is None:
             raise protocol.nobody(self._url, error, tried) from error
         return pause
@@ -136,15 +136,15 @@ class Client(_Calls):
         return protocol.receipts(self._send(protocol.batch(task, events))) if events else []
 
     def _send(self, call: Call) -> Mapping[str, Any]:
-        tried = 0
+        tried, began = 0, time.monotonic()
         while True:
             tried += 1
             try:
                 response = self._http.post(**self._sent(call))
             except httpx2.TransportError as error:
-                pause: float | None = self._failed(error, tried)
+                pause: float | None = self._failed(error, tried, time.monotonic() - began)
             else:
-                pause = self._outcome(response, tried)
+                pause = self._outcome(response, tried, time.monotonic() - began)
                 if pause is None:
                     return _body(response)
             time.sleep(pause or 0.0)
@@ -215,15 +215,15 @@ class AsyncClient(_Calls):
         return protocol.receipts(await self._send(protocol.batch(task, events))) if events else []
 
     async def _send(self, call: Call) -> Mapping[str, Any]:
-        tried = 0
+        tried, began = 0, time.monotonic()
         while True:
             tried += 1
             try:
                 response = await self._http.post(**self._sent(call))
             except httpx2.TransportError as error:
-                pause: float | None = self._failed(error, tried)
+                pause: float | None = self._failed(error, tried, time.monotonic() - began)
             else:
-                pause = self._outcome(response, tried)
+                pause = self._outcome(response, tried, time.monotonic() - began)
                 if pause is None:
                     return _body(response)
             await asyncio.sleep(pause or 0.0)

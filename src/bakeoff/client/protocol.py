@@ -22,13 +22,13 @@ class Retry:
     tries: int = 4  # in all
     first_s: float = 0.1  # the longest first pause; each later one may be twice as long
     longest_s: float = 5.0  # also of what a server's Retry-After may ask for
+    patience_s: float = 20.0  # of one call: no try begins later than this
 
-    def pause(self, tried: int, draw: float, retry_after: float | None = None) -> float | None:
-        """Seconds to wait after `tried` tries that failed; None: give up. `draw` in [0, 1)."""
-        if tried >= self.tries:
-            return None
-        jitter = draw * min(self.longest_s, self.first_s * 2.0 ** (tried - 1))
-        return jitter if retry_after is None else min(self.longest_s, retry_after) + jitter
+    def pause(self, tried: int, draw: float, *, spent_s: float = 0.0, retry_after: float | None = None) -> float | None:
+        """Seconds to wait after `tried` tries that failed and took `spent_s`; None: give up. `draw` in [0, 1)."""
+        jitter = draw * min(self.longest_s, self.first_s * 2.0 ** min(tried - 1, 60))
+        wait = jitter if retry_after is None else min(self.longest_s, retry_after) + jitter
+        return wait if tried < self.tries and spent_s + wait <= self.patience_s else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

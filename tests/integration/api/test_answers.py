@@ -1,11 +1,15 @@
 """The API over a real socket and a real PostgreSQL: an answer, what people did with it, and every refusal."""
 
 import os
+import queue
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
 import stages
@@ -18,6 +22,7 @@ from bakeoff.bootstrap import open_deps, utc_now
 from bakeoff.errors import Refused, Unreachable
 from bakeoff.lifecycle import Deps
 from bakeoff.settings import ServeSettings, Settings
+from bakeoff.task import Served
 
 PROBLEM = "application/problem+json"
 SMALL = ServeSettings(body_bytes=4096, header_bytes=2048, batch_events=3, threads=4)
@@ -336,3 +341,61 @@ def test_what_cannot_be_answered_now_says_when_to_come_back(
         response = Caller(url, held["application"]).decide()
     problem(response, status, name)
     assert ("retry-after" in response.headers) == (status >= 500)
+
+
+class Slow:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+
+    def start(self) -> None: ...
+
+    def stop(self, drain_s: float) -> None:
+        self.may_answer.set()
+
+    def decide(self, *args: Any, **named: Any) -> Served:
+        assert self.may_answer.wait(30)
+        return Served(decision_id="d", answer={}, context={})
+
+
+def test_who_waits_does_not_hold_up_others_and_too_many_are_sent_away(shop: Deps, held: dict[KeyRole, str]) -> None:
+    """One is worked on, one waits, the third hears so at once, whichever that is."""
+    slow, answers = Slow(), queue.Queue[Any]()
+    with serving(application(shop, ServeSettings(threads=1, waiting=1), service=slow)) as url:
+        callers = [Caller(url, held["application"]) for _ in range(3)]
+        assert callers[0].post("/v1/events", {}).status_code == 422, "the keys are read"
+        threads = [threading.Thread(target=lambda c=c: answers.put(c.decide())) for c in callers]
+        for thread in threads:
+            thread.start()
+        busy = answers.get(timeout=20)
+        assert problem(busy, 503, "busy")["detail"] == "1 requests are worked on and 1 wait"
+        assert busy.headers["retry-after"] == "1"
+        assert Caller(url).get("/healthz").status_code == 200
+        slow.may_answer.set()
+        assert [answers.get(timeout=20).status_code for _ in range(2)] == [200, 200]
+        for thread in threads:
+            thread.join(20)
+
+
+def test_without_its_database_it_answers_nothing_and_says_so(deps: Deps, dsn: str, postgres_server: str) -> None:
+    """Rule 10: there would be no row."""
+    stages.open_shop(deps, "good")
+    key = keys(deps)["application"]
+    with serving(application(deps, ServeSettings(deadline_s=0.5))) as url:
+        caller = Caller(url, key)
+        assert caller.decide().status_code == 200
+        assert caller.get("/readyz").json()["ready"] is True
+        with psycopg.connect(postgres_server, autocommit=True) as admin:
+            name = dsn.partition("@/")[2].partition("?")[0]
+            admin.execute(f"drop database {name} with (force)".encode())
+            away = caller.decide("k2")
+            assert problem(away, 503, "unavailable")["detail"].startswith("PostgreSQL")
+            assert away.headers["retry-after"] == "1"
+            ends = time.monotonic() + 20
+            while caller.get("/readyz").status_code == 200:
+                assert time.monotonic() < ends
+                time.sleep(0.1)
+            assert caller.get("/readyz").json()["database"] is False
+            assert caller.get("/healthz").status_code == 200
+            admin.execute(f"create database {name}".encode())  # the fixture drops it

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import stages
-from answering import REQUEST, Caller, Process, hang_up, keys, process
+from answering import REQUEST, Caller, Process, application, hang_up, keys, process, serving
 from bakeoff.access.model import KeyRole
 from bakeoff.bootstrap import open_deps, utc_now
 from bakeoff.client import AsyncClient, Client, RateLimited, Rejected, Retry, Unavailable
 from bakeoff.lifecycle import Deps
-from bakeoff.settings import Settings
+from bakeoff.settings import ServeSettings, Settings
 
-PATIENT = Retry(tries=200, first_s=0.05, longest_s=0.2)
+PATIENT = Retry(tries=1000, first_s=0.05, longest_s=0.2, patience_s=120)
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +102,10 @@ def test_where_nobody_listens_the_client_gives_up_and_says_so(held: dict[KeyRole
     assert away.value.status is None
 
 
-def test_a_limited_key_waits_as_it_is_told_and_then_gives_up(
-    shop: Deps, module_dsn: str, held: dict[KeyRole, str], tmp_path: Path
-) -> None:
-    limits = '{"requests_per_second": 0.2, "burst": 1}'
+def test_a_limited_key_waits_as_it_is_told_and_then_gives_up(shop: Deps, held: dict[KeyRole, str]) -> None:
     with (
-        process(module_dsn, tmp_path, BAKEOFF_SERVE=limits) as started,
-        Client(started.url, held["application"], retry=Retry(tries=2, longest_s=0.1)) as client,
+        serving(application(shop, ServeSettings(requests_per_second=0.2, burst=1))) as url,
+        Client(url, held["application"], retry=Retry(tries=2, longest_s=0.1)) as client,
     ):
         client.decide(stages.POLICY, unit_id="u", request=REQUEST, key="u/1")
         with pytest.raises(RateLimited, match="may ask 0.2 times in a second"):
@@ -153,11 +150,9 @@ def test_a_server_that_is_killed_and_started_again_loses_and_doubles_nothing(
     assert len(set(answered.values())) == len(answered)
 
 
-def test_replicas_need_nothing_of_each_other(
-    shop: Deps, server: Process, module_dsn: str, held: dict[KeyRole, str], tmp_path: Path
-) -> None:
-    with process(module_dsn, tmp_path) as other:
-        callers = [Caller(each.url, held["application"]) for each in (server, other)]
+def test_replicas_need_nothing_of_each_other(shop: Deps, server: Process, held: dict[KeyRole, str]) -> None:
+    with serving(application(shop)) as other:
+        callers = [Caller(url, held["application"]) for url in (server.url, other)]
         answers = [[caller.decide(f"r{n}", unit=f"r{n}").json() for caller in callers] for n in range(5)]
         assert all(one == two for one, two in answers)
 

@@ -64,7 +64,7 @@ def test_events_get_an_id_and_a_moment_once() -> None:
 @given(st.integers(1, 20), st.floats(0, 1, exclude_max=True), st.none() | st.floats(0, 1e6))
 def test_a_pause_is_never_longer_than_twice_the_longest(tried: int, draw: float, wanted: float | None) -> None:
     retry = Retry(tries=10, first_s=0.1, longest_s=2.0)
-    pause = retry.pause(tried, draw, wanted)
+    pause = retry.pause(tried, draw, retry_after=wanted)
     assert (pause is None) == (tried >= 10)
     if pause is not None:
         assert 0 <= pause <= 4.0
@@ -74,6 +74,13 @@ def test_a_pause_is_never_longer_than_twice_the_longest(tried: int, draw: float,
 def test_pauses_grow_twofold() -> None:
     retry = Retry(tries=9, first_s=0.1, longest_s=0.5)
     assert [retry.pause(n, 0.5) for n in (1, 2, 3, 4, 5)] == pytest.approx([0.05, 0.1, 0.2, 0.25, 0.25])
+
+
+def test_no_try_begins_when_patience_is_over() -> None:
+    retry = Retry(tries=9, first_s=1.0, patience_s=10.0)
+    assert retry.pause(1, 0.5, spent_s=9.4) == 0.5
+    assert retry.pause(1, 0.5, spent_s=9.6) is None
+    assert retry.pause(1, 0.0, spent_s=9.0, retry_after=3.0) is None
 
 
 def test_an_error_speaks_in_the_words_of_the_problem() -> None:
