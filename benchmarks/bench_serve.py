@@ -166,17 +166,21 @@ async def compare(ways: Mapping[str, Connections], seconds: float) -> None:
     print(f"\nGoal: {GOAL:g} times the bare handler's p99.")
 
 
-async def measure(dsn: str, key: str, ports: tuple[int, int], env: Mapping[str, str], seconds: float) -> None:
+async def measure(
+    dsn: str, key: str, ports: tuple[int, int], env: Mapping[str, str], *, seconds: float, workers: int
+) -> None:
     requests, (ours_at, bare_at) = town_requests(), ports
     ours = Connections(ours_at, asks(ours_at, f"/v1/policies/{POLICY}/decide", requests, key))
     serve = [sys.executable, "-c", "from bakeoff.cli import main; main()", "serve", "--port", str(ours_at)]
+    serve += ["--workers", str(workers)]
     with running(serve, env):
         await ours.open()
         like = json.loads(await ours.ask(0))["decision_id"]
         floor = Connections(bare_at, asks(bare_at, "/decide", requests, key))
         with running([sys.executable, __file__, "--bare", dsn, "--like", like, "--port", str(bare_at)], env):
             await floor.open()
-            ways = {"a bare FastAPI handler, one INSERT": floor, "bakeoff serve": ours}
+            name = "bakeoff serve" + (f" --workers {workers}" if workers > 1 else "")
+            ways = {"a bare FastAPI handler, one INSERT": floor, name: ours}
             for way in ways.values():  # connections are opened, statements prepared
                 await way.as_fast_as_can_be(1.0, 10**9)
             await compare(ways, seconds)
@@ -185,6 +189,7 @@ async def measure(dsn: str, key: str, ports: tuple[int, int], env: Mapping[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="for each server and load")
+    parser.add_argument("--workers", type=int, default=1, help="processes of ours; the bare handler has one")
     parser.add_argument("--bare", metavar="DSN", help=argparse.SUPPRESS)
     parser.add_argument("--like", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=18080, help="of ours; the next one is the bare server's")
@@ -205,7 +210,8 @@ def main() -> None:
         pool.close()
         home = {"BAKEOFF_HOME": str(folder / "home"), "BAKEOFF_DATABASE_URL": dsn, "BAKEOFF_SERVE": json.dumps(SERVE)}
         print(f"{os.cpu_count()} CPUs\n")
-        asyncio.run(measure(dsn, key, (given.port, given.port + 1), home, given.seconds))
+        ports = (given.port, given.port + 1)
+        asyncio.run(measure(dsn, key, ports, home, seconds=given.seconds, workers=given.workers))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
