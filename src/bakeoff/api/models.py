@@ -23,6 +23,37 @@ EVENT: dict[str, Any] = {
     "payload": {"accepted_by": "user", "drink": "coffee"},
 }
 
+LINE: dict[str, Any] = {
+    "policy_id": "planner_policy",
+    "task": "planner",
+    "incumbent": "planner_policy/3",
+    "last_resort": "planner_policy/1",
+}
+VERSION: dict[str, Any] = {
+    "name": "planner_policy/3",
+    "status": "production",
+    "what": "smollm2",
+    "model": "planner_model/3",
+}
+TEST: dict[str, Any] = {
+    "experiment_id": CONTEXT["experiment_id"],
+    "name": "shorter-prompt",
+    "treated": "planner_policy/4",
+    "phase": 2,
+    "treated_share": 0.25,
+}
+READY: dict[str, Any] = {
+    "ready": True,
+    "database": True,
+    "last_poll_at": "2025-01-06T08:00:00Z",
+    "missing": [],
+}
+NOT_READY: dict[str, Any] = {
+    **READY,
+    "ready": False,
+    "missing": ["planner_policy/3: it is being loaded"],
+}
+
 PolicyName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME, examples=["planner_policy"])]
 Key = Annotated[
     str,
@@ -207,6 +238,8 @@ class PolicyLineBody(_Body):
 class PoliciesBody(_Body):
     """All policies, by name."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"policies": [LINE]}]})
+
     policies: list[PolicyLineBody]
 
 
@@ -236,7 +269,11 @@ class TestLineBody(_Body):
 class StandingBody(_Body):
     """A policy with its versions, newest first."""
 
-    model_config = ConfigDict(extra="forbid", from_attributes=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        from_attributes=True,
+        json_schema_extra={"examples": [{"policy": LINE, "versions": [VERSION], "test": TEST}]},
+    )
 
     policy: PolicyLineBody
     versions: list[VersionLineBody]
@@ -246,11 +283,15 @@ class StandingBody(_Body):
 class HealthBody(_Body):
     """This process runs."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"status": "alive"}]})
+
     status: Literal["alive"] = "alive"
 
 
 class ReadyBody(_Body):
     """Whether to send requests to this process."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [READY, NOT_READY]})
 
     ready: bool
     database: bool

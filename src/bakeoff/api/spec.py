@@ -11,8 +11,8 @@ from bakeoff.api import models
 from bakeoff.api.problems import MEDIA_TYPE, TYPES, Problem, body_of
 
 _INSTANCE = "urn:uuid:6f8d2f3e-0f43-4c0e-9d6c-2f6b7a1e4b51"
-_ANYWHERE = ("malformed", "too-large", "headers-too-large", "internal", "busy")
-_WITH_KEY = (*_ANYWHERE, "unauthorized", "forbidden", "rate-limited", "unavailable")
+_ANYWHERE = ("malformed", "too-large", "headers-too-large", "internal")
+_WITH_KEY = (*_ANYWHERE, "busy", "unauthorized", "forbidden", "rate-limited", "unavailable")
 _WITH_BODY = (*_WITH_KEY, "unsupported-media-type", "invalid", "not-found", "conflict", "refused", "deadline")
 _OF: dict[str, tuple[str, ...]] = {
     "decide": _WITH_BODY,
@@ -70,11 +70,11 @@ def add_pages(app: FastAPI) -> None:
 
 
 def finish(app: FastAPI) -> None:
-    """Problem documents have their own media type only; FastAPI would add application/json."""
+    """Problem documents have their own media type only; FastAPI would add the endpoint's."""
     described = app.openapi()
     for path in described["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():
                 if MEDIA_TYPE in response.get("content", {}):
-                    response["content"].pop("application/json", None)
+                    response["content"] = {MEDIA_TYPE: response["content"][MEDIA_TYPE]}
     app.openapi_schema = described

@@ -1,8 +1,9 @@
 """Our errors as problem documents, and the document of every kind."""
 
 import pytest
+from pydantic import BaseModel
 
-from bakeoff.api import spec
+from bakeoff.api import models, spec
 from bakeoff.api.metrics import COUNTED, Metrics
 from bakeoff.api.problems import TYPES, Problem, body_of, of_error
 from bakeoff.errors import BakeoffError, Conflict, NotFound, Refused, Unreachable, UsageError
@@ -57,3 +58,17 @@ def test_a_name_that_a_stranger_sent_is_no_label() -> None:
     for n in range(10):
         metrics.on_count("failed", {"policy": f"made up {n}", "reason": "NotFound"})
     assert 'bakeoff_failed_total{policy="none",reason="NotFound"} 10.0' in metrics.text().decode()
+
+
+BODIES = (
+    models.DecideBody, models.Decided, models.OneEventBody, models.BatchBody, models.ReceiptsBody, models.PoliciesBody,
+    models.StandingBody, models.ReadyBody, models.HealthBody,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda body: body.__name__)
+def test_every_body_has_examples_that_are_right(body: type[BaseModel]) -> None:
+    examples = body.model_json_schema()["examples"]
+    assert examples
+    for example in examples:
+        body.model_validate(example)
