@@ -234,6 +234,24 @@ def test_a_version_that_nobody_saw_coming_is_loaded_while_its_request_waits(pool
         assert row["payload"]["fallback_reason"] is None
 
 
+def test_a_new_version_that_cannot_be_loaded_is_told_and_takes_no_process_out_of_service(pool: Pool) -> None:
+    """Every process would go at once; those who are assigned to it are answered by the last resort."""
+    trial = shop.Trial(pool, treated="new", by_model=True, begins=False)
+    machine = shop.Machine(new=lambda _: "coffee")
+    machine.loads["new"] = lambda: raises(0.0)
+    with serving(pool, machine) as service:
+        assert service.readiness().ready, "it only may begin: nothing that serves is missing"
+        trial.begin()
+        wait_until(lambda: service.readiness().policies[0].versions[-1].serves)
+        found = service.readiness()
+        assert found.missing == ("toy_policy/2: OSError: the accelerator fell off the bus",)
+        assert found.ready
+        (unit,) = trial.units("treated", 1000, 1)
+        row = logged(pool, ask(service, unit=unit))
+        assert row["payload"]["fallback_reason"] == "OSError: the accelerator fell off the bus"
+        assert str(row["variant_id"]) == trial.treated
+
+
 def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
