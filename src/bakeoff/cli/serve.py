@@ -37,6 +37,8 @@ LOGGING: dict[str, Any] = {
 }
 _PATIENCE_S = 60
 """How long a process may be silent before another takes its place: a busy machine imports for many seconds."""
+_IDLE_S = 75
+"""How long a connection may lie idle: longer than a proxy in front keeps it, or it would be closed under a request."""
 _MOST_HEADERS = 65_536  # bytes; h11 gives up beyond, and says so in plain text
 
 
@@ -163,6 +165,7 @@ def _config(app: Any, found: Settings, **more: Any) -> "uvicorn.Config":
         log_config=LOGGING,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_IDLE_S,
         h11_max_incomplete_event_size=_MOST_HEADERS,
         timeout_graceful_shutdown=int(found.serve.drain_s) or 1,
         **more,
@@ -188,6 +191,7 @@ def _run_one(found: Settings, listening: socket.socket, tell: Callable[[], None]
 
 def _run_many(found: Settings, listening: socket.socket, workers: int, tell: Callable[[], None]) -> None:
     """Processes that share the port. Each writes its numbers to one folder, so that /metrics of any tells of all."""
+    from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
     class Telling(Multiprocess):
@@ -208,7 +212,7 @@ def _run_many(found: Settings, listening: socket.socket, workers: int, tell: Cal
         config = _config(made, found, factory=True, workers=workers, timeout_worker_healthcheck=_PATIENCE_S)
         processes = Telling(config, sockets=[listening])
         processes.run()
-        if not processes.has_told:
+        if any(each.exitcode == STARTUP_FAILURE for each in processes.processes):
             raise Unreachable("the server did not start", cure="its words are above")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
