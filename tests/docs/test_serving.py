@@ -78,7 +78,9 @@ def test_every_block_runs_as_it_is_typed(port: str, empty_dsn: str) -> None:
 
 
 def test_the_python_that_is_shown_is_the_example() -> None:
-    assert all(block in EXAMPLE.read_text(encoding="utf-8") for block in blocks("python"))
+    """But for white space: a formatter sees the two at different depths."""
+    example = "".join(EXAMPLE.read_text(encoding="utf-8").split())
+    assert [block for block in blocks("python") if "".join(block.split()) not in example] == []
 
 
 def test_every_limit_is_told() -> None:
