@@ -210,9 +210,7 @@ def read_file(file: Path) -> dict[str, Any]:
 
 def _checked(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     values = {"home": ".bakeoff", **given}
-    checked = _settings(
-        values, lambda key: f"{key} in {file}"
-    )  # the file's own mistakes first
+    checked = _settings(values, lambda key: f"{key} in {file}")  # the file's own mistakes first
     placed = {key: _placed(file.parent, value) if key in _PLACES else value for key, value in values.items()}
     if checked.gates:
         placed["gates"] = {task: _placed(file.parent, path) for task, path in checked.gates.items()}
