@@ -1,7 +1,6 @@
 """``bakeoff status``, ``trace`` and ``doctor``"""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import click
 
 from bakeoff import bootstrap, plugins, settings
-from bakeoff.cli import checks, lineage, lookup
+from bakeoff.cli import agreement, checks, lineage, lookup
 from bakeoff.cli.session import answer, as_json, deps, outline, table
 from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, first_command, next_command
 from bakeoff.datasets import store as datasets
@@ -268,12 +267,12 @@ def _is_uuid(text: str) -> bool:
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="Let the registry follow our table where the two differ.")
+@click.option("--repair", is_flag=True, help="Put right what differs: the registry follows our tables.")
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether the registry says
-    what our table says.
+    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether our tables, the
+    registry and the processes that serve say the same about who gets what.
 
     Exit code 0 where nothing is wrong, 4 where something does not answer, 3 for anything else.
 
@@ -293,7 +292,9 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
                 results += _signatures(found, wired)
                 results += _logs(wired)
                 results += checks.endpoint_names(_versions(wired), found)
-                results += checks.registry(_registered(wired), wired.models, repair=repair)
+                results += agreement.standing(wired, repair=repair)
+                results += agreement.replicas(wired, repair=repair)
+                results += agreement.registry(wired, repair=repair)
     rows = [asdict(check) for check in results]
     answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
     if worst := checks.exit_code(results):
@@ -325,15 +326,3 @@ def _logs(wired: Deps) -> list[checks.Check]:
 def _versions(wired: Deps) -> list[PolicyVersion]:
     with wired.db.transaction() as conn:
         return [each for policy in policies.all_policies(conn) for each in policies.versions(conn, policy.policy_id)]
-
-
-def _registered(wired: Deps) -> Sequence[checks.Registered]:
-    with wired.db.transaction() as conn:
-        found = []
-        for policy in policies.all_policies(conn):
-            incumbent = lookup.find_incumbent(conn, policy.policy_id)
-            serving = None if incumbent is None else incumbent.policy_version_id
-            for version in policies.versions(conn, policy.policy_id):
-                if version.mlflow_model_name is not None:
-                    found.append(checks.Registered(version=version, serves=version.policy_version_id == serving))
-        return found
