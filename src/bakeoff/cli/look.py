@@ -1,6 +1,5 @@
-"""``bakeoff status``, ``trace`` and ``doctor``"""
+"""``bakeoff status`` and ``doctor``"""
 
-import uuid
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ import click
 
 from bakeoff import bootstrap, plugins, settings
 from bakeoff.cli import agreement, checks, lineage, lookup
-from bakeoff.cli.session import answer, as_json, deps, outline, table
+from bakeoff.cli.session import answer, as_json, deps, table
 from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, first_command, next_command
 from bakeoff.datasets import store as datasets
 from bakeoff.errors import UsageError
@@ -220,50 +219,6 @@ def _version_row(facts: VersionFacts, standing: Standing) -> dict[str, Any]:
 
 def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
-
-
-@click.command()
-@click.argument("name", metavar="ID")
-@as_json
-def trace(name: str, as_json: bool) -> None:
-    """Follow a thing both ways: a decision id, planner_policy/3, models:/planner_model/1 or a dataset's digest.
-
-    A decision leads to its request, variant, policy version, model, run, dataset and outcomes; a version to its
-    model, run, dataset, approvals and tests; a dataset to every version that learnt from it.
-
-    \b
-    Example: bakeoff trace planner_policy/3
-    """
-    with deps() as wired, wired.db.transaction() as conn:
-        body = _trace(conn, name)
-    if body is None:
-        raise UsageError(
-            f"{name!r} is no decision, policy version, model or dataset that is known here",
-            cure="type for instance: bakeoff trace planner_policy/1 (bakeoff policy list shows the versions)",
-        )
-    request = body.pop("request", None)  # pages long: for machines
-    rest = "" if request is None else f"\nrequest: {len(str(request))} characters, shown by --json"
-    answer(as_json, body | ({} if request is None else {"request": request}), outline(body) + rest)
-
-
-def _trace(conn: lookup.Conn, name: str) -> dict[str, Any] | None:
-    if name.startswith(lineage.MODELS):
-        return lineage.of_model(conn, name)
-    if name.startswith("sha256:"):
-        return lineage.of_dataset(conn, name)
-    if _is_uuid(name):
-        return lineage.of_decision(conn, name)
-    if "/" in name:
-        return lineage.of_version(conn, policies.find_version(conn, name))
-    return None
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 @click.command()
