@@ -27,8 +27,10 @@ from bakeoff.lifecycle.promote import adopt, already, follow_registry, name_last
 from bakeoff.lifecycle.replay import replay, replay_shard
 from bakeoff.lifecycle.reporting import write_report
 from bakeoff.lifecycle.slices import open_slices
+from bakeoff.promotion.model import Carried
 
 __all__ = [
+    "Carried",
     "Deps",
     "Progress",
     "act_on",
