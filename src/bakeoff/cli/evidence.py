@@ -145,10 +145,8 @@ def state(body: Mapping[str, Any]) -> str:
 
 def _holdback_state(body: Mapping[str, Any]) -> str:
     if body["status"] == "running":
-        share = f"{body['treated_share']:.3g}" if body["treated_share"] < 0.01 else f"{body['treated_share']:.0%}"
-        return (
-            f"{body['treated']} serves everyone but {share} of the units, who keep {body['control']} until it is over"
-        )
+        share = f"{100 * body['treated_share']:g} % of the units"
+        return f"{body['treated']} serves everyone but {share}, who keep {body['control']} until it is over"
     if body["status"] == "rolled_back":
         return f"{body['control']} serves everyone again: {body['reason']}"
     return f"the holdback is over, {body['treated']} serves everyone: {body['reason']}"
