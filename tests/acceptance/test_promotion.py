@@ -139,6 +139,8 @@ def test_promote_with_a_holdback_watch_it_repair_an_alias_and_roll_back(
     assert held is not None
     shown = bakeoff("experiment", "status", "--task", "toy").out
     assert "holdback-2" in shown and "next: bakeoff experiment watch --holdback --task toy" in shown
+    standing = bakeoff("status").out
+    assert "held  20 % keep what toy_policy/2 replaced, 0 units so far; nobody looked yet" in standing
     serve(deps, clock, held.experiment_id, 2000, 20)
     clock.turn(days=4)
     watched = bakeoff("experiment", "watch", "--holdback", "--task", "toy", "--json").json

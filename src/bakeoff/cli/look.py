@@ -15,6 +15,7 @@ from bakeoff.errors import UsageError
 from bakeoff.events import health
 from bakeoff.events import store as events
 from bakeoff.experiments import store as experiments
+from bakeoff.experiments.model import Experiment
 from bakeoff.gates import store as gates
 from bakeoff.lifecycle import Deps
 from bakeoff.policies import store as policies
@@ -77,7 +78,8 @@ def read_standing(conn: lookup.Conn, policy: Policy) -> Standing:
         explorer=None if explorer is None else names[explorer],
         explorer_bp=explorer_bp,
         last_resort=None if policy.last_resort is None else names[policy.last_resort],
-        running=_running(conn, policy.policy_id, names),
+        running=_running(conn, experiments.running_test(conn, policy.policy_id), names),
+        holdback=_running(conn, experiments.running_holdback(conn, policy.policy_id), names),
         events=log.events,
         decisions=log.decisions,
         dataset=None if newest is None else newest.version,
@@ -129,8 +131,7 @@ def _latest_report(conn: lookup.Conn, policy_version_id: str) -> gates.StoredRep
         return None
 
 
-def _running(conn: lookup.Conn, policy_id: str, names: dict[str, str]) -> RunningTest | None:
-    test = experiments.running_test(conn, policy_id)
+def _running(conn: lookup.Conn, test: Experiment | None, names: dict[str, str]) -> RunningTest | None:
     if test is None:
         return None
     phase = experiments.phases(conn, test.experiment_id)[-1]
@@ -159,6 +160,7 @@ def _body(standing: Standing, following: Next) -> dict[str, Any]:
         "explorer_share": standing.explorer_bp / 10_000,
         "last_resort": standing.last_resort,
         "test": None if running is None else asdict(running),
+        "holdback": None if standing.holdback is None else asdict(standing.holdback),
         "events": standing.events,
         "decisions": standing.decisions,
         "dataset": standing.dataset,
@@ -178,6 +180,7 @@ def _text(standing: Standing, following: Next) -> str:
         _indented(table([_version_row(facts, standing) for facts in standing.versions])),
         "",
         *_test_lines(standing.running),
+        *_holdback_lines(standing),
         f"  log   {standing.decisions} decisions, {standing.events - standing.decisions} outcomes; {dataset}",
         f"  next  {following.command}",
         f"        {following.why}",
@@ -201,6 +204,18 @@ def _test_lines(test: RunningTest | None) -> list[str]:
     if test.verdict is None:
         return [head]
     return [head, f"        {test.looked_at:%Y-%m-%d %H:%M}: {test.verdict}, {test.reason}"]
+
+
+def _holdback_lines(standing: Standing) -> list[str]:
+    held = standing.holdback
+    if held is None:
+        return []
+    task = "" if standing.task == "planner" else f" --task {standing.task}"
+    seen = "nobody looked yet" if held.verdict is None else f"{held.verdict}, {held.reason}"
+    return [
+        f"  held  {held.treated_bp / 100:g} % keep what {held.treated} replaced, {held.units} units so far; {seen}",
+        f"        bakeoff experiment watch --holdback{task}",
+    ]
 
 
 def _version_row(facts: VersionFacts, standing: Standing) -> dict[str, Any]:
