@@ -63,6 +63,7 @@ class Won:
         control = rows.variant(conn, self.test, "control", self.old.policy_version_id)
         treated = rows.variant(conn, self.test, "treated", self.new.policy_version_id)
         rows.phase(conn, self.test, control, treated, 1)
+        experiments.set_running(conn, self.test, now=rows.at(1))
         self.ship = rows.snapshot(conn, self.test, 5, verdict="ship")
 
     def plan(self, holdback: Holdback | None = None) -> PromotionPlan:

@@ -175,15 +175,24 @@ def test_promote_with_a_holdback_watch_it_repair_an_alias_and_roll_back(
 
     # ---- a process that serves, and one that died
     with deps.db.transaction() as conn:
+        held_now = [each.policy_version_id for each in policies.versions(conn, stages.POLICY)]
         for pid, ago in ((7, 0), (8, 1)):
             replicas.report(
-                conn, name="web-1", pid=pid, started_at=clock.now, loaded=[],
+                conn, name="web-1", pid=pid, started_at=clock.now, loaded=held_now,
                 seen_at=clock.now if not ago else stages.START,
             )  # fmt: skip
     assert states(bakeoff("doctor", "--json", code=3), "replicas") == ["fine", "wrong"]
     assert "web-1 (process 8) was not seen since 2025-01-06 08:00:00 UTC" in bakeoff("doctor", code=3).out
     assert states(bakeoff("doctor", "--repair", "--json"), "replicas") == ["fine", "note"]
     assert states(bakeoff("doctor", "--json"), "replicas") == ["fine"]
+    with deps.db.transaction() as conn:
+        replicas.report(
+            conn, name="web-1", pid=7, started_at=clock.now, loaded=held_now[:1], seen_at=clock.now
+        )  # fmt: skip
+    lacking = bakeoff("doctor", code=3).out
+    assert "web-1 (process 7) has not loaded toy_policy/2, which has traffic: the last resort answers there" in lacking
+    with deps.db.transaction() as conn:
+        replicas.forget(conn, name="web-1", pid=7)
 
     # ---- back, in one command, while MLflow is away
     with monkeypatch.context() as outage:

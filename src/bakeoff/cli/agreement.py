@@ -51,7 +51,7 @@ def _names(conn: lookup.Conn) -> dict[str, str]:
 
 
 def _needed(conn: lookup.Conn) -> dict[str, datetime]:
-    """Versions that have traffic and need a model in memory, with since when."""
+    """Versions that bakeoff answers for and that have traffic, with since when."""
     needed: dict[str, datetime] = {}
     for policy in policies.all_policies(conn):
         if not experiments.is_served(conn, policy.policy_id):
@@ -62,7 +62,7 @@ def _needed(conn: lookup.Conn) -> dict[str, datetime]:
             for variant in experiments.variants(conn, experiment.experiment_id):
                 if variant.variant_id in (phase.control_variant_id, phase.treated_variant_id):
                     needed.setdefault(variant.policy_version_id, phase.began_at)
-    return {ident: since for ident, since in needed.items() if policies.version_by_id(conn, ident).spec.needs_engine}
+    return {ident: since for ident, since in needed.items() if not policies.version_by_id(conn, ident).is_external}
 
 
 def registry(wired: Deps, *, repair: bool) -> list[Check]:

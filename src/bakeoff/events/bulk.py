@@ -1,6 +1,6 @@
 """Many events at once: COPY into a temporary table, then one statement per kind. The caller owns the transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Loaded:
     outcomes: int = 0
     already_there: int = 0
     rejects: tuple[Reject, ...] = ()
+    stored: frozenset[str] = frozenset()  # ids of new outcomes, of `load_live` only
 
     def __add__(self, other: "Loaded") -> "Loaded":
         return Loaded(
@@ -62,6 +63,7 @@ class Loaded:
             outcomes=self.outcomes + other.outcomes,
             already_there=self.already_there + other.already_there,
             rejects=self.rejects + other.rejects,
+            stored=self.stored | other.stored,
         )
 
 
@@ -113,39 +115,65 @@ def _unbuilt(waiting: Waiting, why: str) -> Reject:
 
 
 def load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
-    """Puts a batch into the log. Where the database refuses a row, the batch is halved until it stands alone."""
+    """Puts a batch of history into the log. Where the database refuses a row, the batch is halved until it stands
+    alone."""
+    return _halving(conn, ready, lambda part: _load(conn, reader, part))
+
+
+def load_live(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
+    """Puts outcomes into the log as they happen, like `load`, and says which were new."""
+    return _halving(conn, ready, lambda part: _load_live(conn, reader, part))
+
+
+def _halving(conn: Conn, ready: Sequence[Ready], put: Callable[[Sequence[Ready]], Loaded]) -> Loaded:
     if not ready:
         return Loaded()
     try:
         with conn.transaction():
-            return _load(conn, reader, ready)
+            return put(ready)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         if len(ready) == 1:
             return Loaded(rejects=(_reject(ready[0], "the database refuses", str(error)),))
     middle = len(ready) // 2
-    return load(conn, reader, ready[:middle]) + load(conn, reader, ready[middle:])
+    return _halving(conn, ready[:middle], put) + _halving(conn, ready[middle:], put)
 
 
 def _load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
     queries.stage(conn)
     _copy_requests(conn, ready)
     _copy_events(conn, ready)
-    task, now = reader.task, reader.now
+    task, how = reader.task, {"task": reader.task.name, "received_at": reader.now, "origin": "backfill"}
     decisions = sum(each.entry.is_decision for each in ready)
     new_decisions = 0
     if decisions:
         queries.add_requests(conn, task=task.name, request_version=task.request_version)
-        new_decisions = queries.add_events(conn, task=task.name, received_at=now, decisions=True)
+        new_decisions = queries.add_events(conn, **how, decisions=True)
     rejects = _misfits(conn, task.name, ready) if decisions < len(ready) else []
     new_outcomes = 0
     if decisions < len(ready):
-        new_outcomes = queries.add_events(conn, task=task.name, received_at=now, decisions=False)
-    known = len(ready) - len(rejects) - new_decisions - new_outcomes
-    if known:
-        taken = _taken(conn, ready)
-        rejects += taken
-        known -= len(taken)
+        new_outcomes = queries.add_events(conn, **how, decisions=False)
+    known, taken = _known(conn, ready, len(ready) - len(rejects) - new_decisions - new_outcomes)
+    rejects += taken
     return Loaded(decisions=new_decisions, outcomes=new_outcomes, already_there=known, rejects=tuple(rejects))
+
+
+def _load_live(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
+    task = reader.task.name
+    queries.stage(conn)
+    _copy_events(conn, ready)
+    rejects = _misfits(conn, task, ready)
+    how = {"task": task, "received_at": reader.now, "origin": "live", "decisions": False}
+    added = conn.execute(f"{queries.add_events.sql.rstrip(';')} returning event_id".encode(), how)
+    stored = frozenset(str(row["event_id"]) for row in added)
+    known, taken = _known(conn, ready, len(ready) - len(rejects) - len(stored))
+    rejects += taken
+    return Loaded(outcomes=len(stored), already_there=known, rejects=tuple(rejects), stored=stored)
+
+
+def _known(conn: Conn, ready: Sequence[Ready], left: int) -> tuple[int, list[Reject]]:
+    """Of `left` rows that were not new: how many are in the log already, and which have other content than there."""
+    taken = _taken(conn, ready) if left else []
+    return left - len(taken), taken
 
 
 def _copy_requests(conn: Conn, ready: Sequence[Ready]) -> None:

@@ -12,13 +12,13 @@ truncate staged_requests, staged_events;
 insert into requests (digest, task, request_version, body)
 select digest, :task, :request_version, body from staged_requests on conflict (digest) do nothing;
 
--- name: add_events(task, received_at, decisions)!
+-- name: add_events(task, received_at, origin, decisions)!
 insert into events (event_id, content_digest, event_type, role, task, unit_id, decision_id, need_id, request_digest,
                     experiment_id, variant_id, policy_version_id, served_policy_version_id, assignment_probability,
                     action_propensity, origin, occurred_at, received_at, payload)
 select event_id, content_digest, event_type, role, :task, unit_id, decision_id, need_id, request_digest,
        experiment_id, variant_id, policy_version_id, served_policy_version_id, assignment_probability,
-       action_propensity, 'backfill', occurred_at, :received_at, payload
+       action_propensity, :origin, occurred_at, :received_at, payload
 from staged_events where (role = 'decision') = :decisions order by place
 on conflict do nothing;
 

@@ -1,23 +1,12 @@
 """Which variant a request meets: read in one short transaction, nothing is written here."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from bakeoff.errors import Refused
 from bakeoff.experiments import store
 from bakeoff.experiments.assign import assign, assign_decision, inclusion_bucket
 from bakeoff.experiments.model import HASH_VERSION, Exposure, InForce, Phase, Variant
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assigned:
-    """An experiment, a variant and with which probability."""
-
-    experiment_id: str
-    variant_id: str
-    policy_version_id: str
-    probability: float
-    exposure: Exposure | None  # to be written with the decision, where a unit first meets a test's variant
+from bakeoff.serving.model import Assigned
 
 
 def assigned(conn: store.Conn, policy_id: str, *, unit_id: str, key: str, at: datetime) -> Assigned:
