@@ -76,6 +76,7 @@ def plan(
             experiment_id=experiment.experiment_id,
             snapshot_id=latest.snapshot_id,
             verdict=latest.advice.verdict,
+            compared_with=policies.version_by_id(conn, roles["control"].policy_version_id),
             holdback=_holdback(conn, experiment, incumbent, holdback_bp, holdback_weeks) if holdback_bp else None,
             running=experiments.running(conn, experiment.policy_id),
         )

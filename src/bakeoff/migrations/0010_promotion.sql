@@ -44,6 +44,21 @@ begin
 end $$;
 create trigger holdback_guard before insert on phases for each row execute function holdback_guard();
 
+-- ---- evidence is about what is replaced ------------------------------------------------------------------------------
+
+create function promotion_control_guard() returns trigger language plpgsql set search_path from current as $$
+begin
+    if not exists (
+        select from variants c
+        where c.experiment_id = new.experiment_id and c.role = 'control' and serves_everyone(c.policy_version_id)
+    ) then
+        raise exception 'the test compared this version with one that serves everyone no longer' using errcode = 'BK004';
+    end if;
+    return new;
+end $$;
+create trigger promotion_guard_of_control before insert on promotions
+    for each row when (new.kind = 'promotion') execute function promotion_control_guard();
+
 -- ---- what replicas hold --------------------------------------------------------------------------------------------------
 
 create table replicas (

@@ -69,15 +69,22 @@ def plan_promotion(
     experiment_id: str,
     snapshot_id: str,
     verdict: str,
+    compared_with: PolicyVersion | None = None,
     holdback: Holdback | None = None,
     running: tuple[Experiment, ...] = (),
 ) -> PromotionPlan:
-    """`running`: the policy's test and holdback that are on. Raises Refused unless the latest monitor snapshot says
-    ship, and while another test runs: its control is what would be replaced."""
+    """`compared_with`: the control of the test (default: the incumbent); `running`: the policy's test and holdback that
+    are on. Raises Refused unless the latest monitor snapshot says ship, where the test compared the version with one
+    that serves no longer, and while another test runs: its control is what would be replaced."""
     if verdict != "ship":
         raise Refused(
             f"the latest evidence on {version.name} says {verdict!r}; a promotion needs 'ship'",
             cure="bakeoff experiment status shows what is missing",
+        )
+    if compared_with is not None and compared_with.policy_version_id != incumbent.policy_version_id:
+        raise Refused(
+            f"the test compared {version.name} with {compared_with.name}, but {incumbent.name} serves by now",
+            cure=f"compare the two: bakeoff experiment start {version.name} --spec FILE --name ANOTHER",
         )
     other = next((e for e in running if e.kind == "test" and e.experiment_id != experiment_id), None)
     if other is not None:
@@ -151,13 +158,11 @@ def _stages(
     yield RecordPromotion(text=f"record the {kind} of {version.name}, which replaces {incumbent.name}")
     yield from ends
     if holdback is not None:  # before the default moves: the old version's traffic goes on, it does not begin anew
-        share, weeks = holdback.bp / 100, holdback.spec.horizon_weeks or HOLDBACK_WEEKS
         yield OpenHoldback(
             name=f"holdback-{version.version}",
             spec=holdback.spec,
             bp=holdback.bp,
-            text=f"let {share:g} % of the units keep {incumbent.name} for {weeks:g} weeks, beside {share:g} % that get "
-            f"{version.name} and are compared with them",
+            text=_held(version, incumbent, holdback),
         )
         yield MoveDefault(text=f"serve {version.name} to everyone else in the default experiment")
     else:
@@ -169,6 +174,15 @@ def _stages(
         policy_version_id=version.policy_version_id, status="production", text=f"{version.name} becomes production"
     )
     yield from (FollowRegistry(text=text) for text in _registry(version, incumbent))
+
+
+def _held(version: PolicyVersion, incumbent: PolicyVersion, holdback: Holdback) -> str:
+    share, weeks = holdback.bp / 100, holdback.spec.horizon_weeks or HOLDBACK_WEEKS
+    own = "; your application answers for those that keep it: decide(..., own=...)" if incumbent.is_external else ""
+    return (
+        f"let {share:g} % of the units keep {incumbent.name} for {weeks:g} weeks, beside {share:g} % that get "
+        f"{version.name} and are compared with them{own}"
+    )
 
 
 def _registry(version: PolicyVersion, incumbent: PolicyVersion) -> Iterator[str]:

@@ -117,6 +117,17 @@ def test_a_crash_between_any_two_stages_leaves_nothing(won: Won, monkeypatch: py
 # ---- what the database refuses, whoever writes ----
 
 
+def test_evidence_against_what_serves_no_longer_promotes_nothing(won: Won) -> None:
+    """Version 2 won against version 1; by hand, it is recorded over a third that has taken the place since."""
+    won.apply(won.plan())
+    won.apply(plan_rollback(won.fresh(won.old), won.fresh(won.new)))
+    won.apply(plan_rollback(won.fresh(won.new), won.fresh(won.old)))
+    with rows.refused(won.conn, "compared this version with one that serves everyone no longer"):
+        rows.promotion(
+            won.conn, won.new.policy_version_id, 4, experiment_id=won.test, snapshot_id=won.ship, policy_id=POLICY
+        )
+
+
 def hold(won: Won, *, treated: str, control: str, **other: object) -> None:
     ident = rows.experiment(won.conn, "holdback", POLICY)
     arms = [rows.variant(won.conn, ident, role, of) for role, of in (("control", control), ("treated", treated))]

@@ -86,6 +86,22 @@ def test_a_holdback_watches_what_the_test_watched_and_is_over_in_time() -> None:
         make_holdback(TEST, 500, 0)
 
 
+def test_evidence_against_a_version_that_was_replaced_since_is_none() -> None:
+    third = replace(OLD, policy_version_id="third", version=3)
+    with pytest.raises(Refused, match="compared p/2 with p/1, but p/3 serves by now(.|\n)*experiment start p/2"):
+        plan_promotion(NEW, third, experiment_id="x", snapshot_id="s", verdict="ship", compared_with=OLD)
+    assert plan_promotion(NEW, OLD, experiment_id="x", snapshot_id="s", verdict="ship", compared_with=OLD).stages
+
+
+def test_an_application_is_told_that_it_answers_on_for_the_few() -> None:
+    spec = replace(SPEC, engine="logged")
+    plan = plan_promotion(
+        NEW, replace(OLD, spec=spec), experiment_id="x", snapshot_id="s", verdict="ship",
+        holdback=make_holdback(TEST, 500),
+    )  # fmt: skip
+    assert "your application answers for those that keep it: decide(..., own=...)" in plan.stages[1].text
+
+
 def test_a_promotion_waits_for_a_test_whose_control_it_would_replace() -> None:
     other = Experiment(experiment_id="y", policy_id="p", kind="test", status="running", name="spring")
     with pytest.raises(Refused, match="test spring is running with p/1 as its control(.|\n)*experiment stop"):
