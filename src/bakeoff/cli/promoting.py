@@ -1,5 +1,6 @@
 """``bakeoff promote`` and ``rollback``"""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from bakeoff.experiments.model import Experiment
 from bakeoff.lifecycle import Deps
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.promotion.model import HOLDBACK_BP, HOLDBACK_WEEKS, Carried, PromotionPlan
+from bakeoff.promotion.model import HOLDBACK_BP, HOLDBACK_WEEKS, Carried, FollowRegistry, PromotionPlan
 from bakeoff.promotion.plan import holdback_bp
 
 explain_option = click.option("--explain", is_flag=True, help="Print what would be done, and stop.")
@@ -113,11 +114,10 @@ def _carry_out(
     as_json: bool,
 ) -> None:
     steps = [stage.text for stage in plan.stages]
-    numbered = "\n".join(f"  {n}. {text}" for n, text in enumerate(steps, 1))
     command = "promote" if plan.kind == "promotion" else "rollback"
     if explain:
         body = {"kind": plan.kind, "policy_version": name, "stages": steps, "applied": False}
-        text = f'this {plan.kind} would\n{numbered}\nto do it: bakeoff {command} {name} --by "Your Name" --reason "..."'
+        text = f'this {plan.kind} would\n{_numbered(steps)}\nto do it: bakeoff {command} {name} --by "Your Name" --reason "..."'
         return answer(as_json, body, text)
     if not (signed_by or "").strip() or not (reason or "").strip():
         raise UsageError(
@@ -128,7 +128,13 @@ def _carry_out(
     if not carried.applied:  # somebody was quicker
         return _told(name, plan.kind, carried, as_json=as_json)
     body = _body(name, plan.kind, carried) | {"stages": steps}
-    return answer(as_json, body, "\n".join([f"done:\n{numbered}", *_registry(carried)]))
+    if carried.registry_away is not None:
+        steps = [stage.text for stage in plan.stages if not isinstance(stage, FollowRegistry)]
+    return answer(as_json, body, "\n".join([f"done:\n{_numbered(steps)}", *_registry(carried)]))
+
+
+def _numbered(steps: Sequence[str]) -> str:
+    return "\n".join(f"  {n}. {text}" for n, text in enumerate(steps, 1))
 
 
 def _told(name: str, kind: str, carried: Carried, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ EVEN = 0.5
 
 def ledger(policy_id: str, entries: Sequence[Entry]) -> Ledger:
     """`entries` of one policy, in any order."""
-    known = sorted(entries, key=lambda e: (e.version, e.side, e.source, e.at, e.source_id, not e.is_primary, e.name))
+    known = sorted(entries, key=lambda e: (e.version, e.side, e.at, e.source, e.source_id, not e.is_primary, e.name))
     paired, unpaired = _paired(known)
     keys = sorted({(offline.name, online.name) for offline, online in paired})
     predictors = [
