@@ -115,14 +115,14 @@ def _carry_out(
 ) -> None:
     steps = [stage.text for stage in plan.stages]
     command = "promote" if plan.kind == "promotion" else "rollback"
+    to_do_it = f'bakeoff {command} {name} --by "Your Name" --reason "..."'
     if explain:
         body = {"kind": plan.kind, "policy_version": name, "stages": steps, "applied": False}
-        text = f'this {plan.kind} would\n{_numbered(steps)}\nto do it: bakeoff {command} {name} --by "Your Name" --reason "..."'
-        return answer(as_json, body, text)
+        return answer(as_json, body, f"this {plan.kind} would\n{_numbered(steps)}\nto do it: {to_do_it}")
     if not (signed_by or "").strip() or not (reason or "").strip():
         raise UsageError(
             f"a {plan.kind} needs a name and a reason",
-            cure=f'bakeoff {command} {name} --by "Your Name" --reason "...", or --explain to see what it does',
+            cure=f"{to_do_it}, or --explain to see what it does",
         )
     carried = lifecycle.promote(wired, plan, signed_by=str(signed_by), reason=str(reason))
     if not carried.applied:  # somebody was quicker

@@ -9,10 +9,11 @@ import stages
 from bakeoff.adapters.postgres import Connection
 from bakeoff.experiments import store as experiments
 from bakeoff.experiments.model import Experiment
+from bakeoff.policies import store as policies
 from bakeoff.promotion.apply import promotions
-from bakeoff.promotion.plan import make_holdback, plan_rollback
+from bakeoff.promotion.plan import make_holdback, plan_promotion, plan_rollback
 from bakeoff.serving.assignment import assigned
-from winners import POLICY, Won
+from winners import POLICY, Won, version
 
 HELD = make_holdback(stages.TEST, 500)
 
@@ -78,6 +79,31 @@ def test_a_rollback_ends_the_holdback_and_the_old_version_serves_everyone(won: W
     assert {
         assigned(won.conn, POLICY, unit_id=f"u{n}", key="k", at=rows.at(9)).policy_version_id for n in range(300)
     } == {won.old.policy_version_id}
+
+
+def test_the_next_promotion_ends_this_holdback_and_opens_its_own(won: Won) -> None:
+    """While version 2 is watched, version 3 is tried against it and wins."""
+    won.apply(won.plan(HELD))
+    first, conn = holdback(won.conn), won.conn
+    third = version(conn, "equal")
+    judged = rows.report(conn, third.policy_version_id, 0, fingerprint=third.fingerprint)
+    rows.approval(conn, third.policy_version_id, 0, fingerprint=third.fingerprint, report_digest=judged)
+    test = rows.experiment(conn, policy_id=POLICY)
+    control = rows.variant(conn, test, "control", won.new.policy_version_id)
+    rows.phase(conn, test, control, rows.variant(conn, test, "treated", third.policy_version_id), 10)
+    experiments.set_running(conn, test, now=rows.at(10))
+    assert {each.kind for each in experiments.running(conn, POLICY)} == {"test", "holdback"}
+    ship = rows.snapshot(conn, test, 15, verdict="ship")
+    plan = plan_promotion(
+        policies.version_by_id(conn, third.policy_version_id), won.fresh(won.new), experiment_id=test,
+        snapshot_id=ship, verdict="ship", holdback=HELD, running=experiments.running(conn, POLICY),
+    )  # fmt: skip
+    won.apply(plan, day=16)
+    assert experiments.find_experiment(conn, first.experiment_id).status == "kept"
+    assert experiments.find_experiment(conn, test).status == "shipped"
+    second = holdback(conn)
+    arms = {v.role: v.policy_version_id for v in experiments.variants(conn, second.experiment_id)}
+    assert arms == {"treated": third.policy_version_id, "control": won.new.policy_version_id}
 
 
 def test_an_old_version_whose_signature_has_expired_may_go_on_for_the_few(won: Won) -> None:
