@@ -12,7 +12,7 @@ from bakeoff.policies import store as policies
 from bakeoff.policies.approve import adopt
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.promotion.apply import apply_database
-from bakeoff.promotion.plan import plan_promotion
+from bakeoff.promotion.plan import plan_promotion, plan_rollback
 from bakeoff.serving.model import Transactions
 from bakeoff.task import Completion
 
@@ -129,6 +129,12 @@ class Trial:
             plan = plan_promotion(new, old, experiment_id=self.ident, snapshot_id=ship, verdict="ship")
             apply_database(conn, plan, signed_by="Grace", reason="it won", now=rows.at(1))
             experiments.end(conn, self.ident, status="shipped", reason="it won", now=rows.at(1))
+
+    def roll_back(self) -> None:
+        """What served before the promotion serves everyone again."""
+        with self.db.transaction() as conn:
+            old, new = (policies.version_by_id(conn, each.policy_version_id) for each in (self.old, self.new))
+            apply_database(conn, plan_rollback(old, new), signed_by="Grace", reason="harm", now=rows.at(1))
 
     def turn(self, bp: int, number: int) -> None:
         with self.db.transaction() as conn:

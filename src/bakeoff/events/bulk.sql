@@ -8,6 +8,18 @@ create temporary table if not exists staged_events (
 ) on commit delete rows;
 truncate staged_requests, staged_events;
 
+-- name: few(rows)
+-- Put before one of the statements below, it stands for the stage: a few rows as JSON. Emptying a temporary table costs
+-- more than they do.
+with staged_events as (
+    select * from json_to_recordset(:rows::json) as t (
+        place int, event_id uuid, content_digest text, event_type text, role text, unit_id text, decision_id uuid,
+        need_id text, request_digest text, experiment_id uuid, variant_id uuid, policy_version_id uuid,
+        served_policy_version_id uuid, assignment_probability double precision, action_propensity double precision,
+        occurred_at timestamptz, payload jsonb
+    )
+)
+
 -- name: add_requests(task, request_version)!
 insert into requests (digest, task, request_version, body)
 select digest, :task, :request_version, body from staged_requests on conflict (digest) do nothing;

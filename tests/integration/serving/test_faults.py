@@ -238,7 +238,7 @@ def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under load: nobody is refused, nobody is answered by a fallback, and from the commit on every new decision is
-    of the new version."""
+    of the version that serves now."""
     monkeypatch.setattr("bakeoff.serving.models.KEEP_S", 0.0)
     trial = shop.Trial(pool, treated="new", by_model=True, begins=False)
     machine = shop.Machine(new=lambda _: "coffee")
@@ -262,7 +262,11 @@ def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request
         time.sleep(0.3)
         trial.promote()
         promoted = time.monotonic()
-        time.sleep(0.5)
+        wait_until(lambda: len([began for began, _ in found if began > promoted]) > 10)
+        shipped = [served for began, served in found if began > promoted]
+        trial.roll_back()
+        back = time.monotonic()
+        wait_until(lambda: len([began for began, _ in found if began > back]) > 10)
         stop.set()
         for thread in threads:
             thread.join(10)
@@ -270,9 +274,8 @@ def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request
     with pool.transaction() as conn:
         reasons = conn.execute("select distinct payload ->> 'fallback_reason' as why from events").fetchall()
     assert [row["why"] for row in reasons] == [None]
-    after = [served for began, served in found if began > promoted]
-    assert len(after) > 10
-    assert {str(served.answer["drink"]) for served in after} == {"coffee"}
+    assert {str(served.answer["drink"]) for served in shipped} == {"coffee"}
+    assert {str(served.answer["drink"]) for began, served in found if began > back} == {"tea"}
 
 
 def test_what_served_before_is_freed_when_nobody_needs_it(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

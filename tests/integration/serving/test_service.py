@@ -17,6 +17,7 @@ import shop
 import toy
 from bakeoff.adapters.postgres import Pool
 from bakeoff.errors import Refused, Unreachable, UsageError
+from bakeoff.events import bulk
 from bakeoff.events import store as events
 from bakeoff.experiments import store as experiments
 from bakeoff.serving.model import Stopping
@@ -312,7 +313,13 @@ def accepted(served: Served, unit: str = "u", **change: Any) -> dict[str, Any]:
     return row | change
 
 
-def test_each_event_gets_a_receipt_in_its_order_and_the_good_ones_stay(pool: Pool) -> None:
+@pytest.fixture(params=[0, 100], ids=["staged", "few"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few events and many take different ways into the log."""
+    monkeypatch.setattr(bulk, "FEW", request.param)
+
+
+def test_each_event_gets_a_receipt_in_its_order_and_the_good_ones_stay(pool: Pool, either_way: None) -> None:
     shop.open_shop(pool, "good")
     told = Told()
     with serving(pool, on_count=told) as service:
@@ -348,7 +355,23 @@ def test_each_event_gets_a_receipt_in_its_order_and_the_good_ones_stay(pool: Poo
     assert told.all[("events", "toy", "known")] == 3
 
 
-def test_events_that_happen_now_count_in_experiments(pool: Pool) -> None:
+def test_texts_come_back_as_they_were_sent(pool: Pool, either_way: None) -> None:
+    """Whatever COPY or JSON would have to escape; and it is the same event when it is sent again."""
+    shop.open_shop(pool, "good")
+    said = 'tab\t line\n return\r back\\slash \\n \\N "quoted" {"a": 1} \u2028 caf\u00e9 \U0001f375'
+    payload = {"accepted_by": "user", "drink": said, "big": 12345678901234567890, "tiny": 1e-7, "none": None}
+    with serving(pool) as service:
+        served = ask(service, unit="unit\\t\t1")
+        row = accepted(served, "unit\\t\t1", payload=payload)
+        assert [each.status for each in service.log("toy", [row])] == ["stored"]
+        assert [each.status for each in service.log("toy", [row])] == ["known"]
+    with pool.transaction() as conn:
+        (kept,) = events.outcomes_of(conn, served.decision_id)
+    assert kept["payload"] == payload
+    assert kept["unit_id"] == "unit\\t\t1"
+
+
+def test_events_that_happen_now_count_in_experiments(pool: Pool, either_way: None) -> None:
     """History (origin 'backfill') is left out of tests; what a service takes is no history."""
     shop.open_shop(pool, "good")
     with serving(pool) as service:
