@@ -1,6 +1,7 @@
 """From a won test to everyone and back, as a person types it: real PostgreSQL, real MLflow, the toy task."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,12 @@ bootstrap.utc_now = stages.Clock(datetime.fromisoformat(sys.argv[1]))
 main(sys.argv[2:])
 """
 """A command in a process of its own, at the shop's time."""
+DIES = """
+import os, signal
+from bakeoff.promotion import registry
+registry.follow = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+"""Before it: the process is killed as soon as the registry would be written."""
 SIGNED = ("--by", "Grace", "--reason", "fewer refusals")
 
 
@@ -193,6 +200,17 @@ def test_promote_with_a_holdback_watch_it_repair_an_alias_and_roll_back(
     assert "web-1 (process 7) has not loaded toy_policy/2, which has traffic: the last resort answers there" in lacking
     with deps.db.transaction() as conn:
         replicas.forget(conn, name="web-1", pid=7)
+
+    # ---- killed between the database and the registry; the same command again heals
+    back = ["rollback", "toy_policy/1", "--by", "Ada", "--reason", "customers call"]
+    killed = subprocess.run([sys.executable, "-c", DIES + ELSEWHERE, clock.now.isoformat(), *back], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert bakeoff("status", "--json").json["policies"][0]["incumbent"] == "toy_policy/1", "people are served"
+    assert deps.models.aliases(model) == {"production": "2"}, "and the alias is behind"
+    assert bakeoff(*back, "--json").json["already"] is True
+    assert deps.models.aliases(model) == {"production": "1"}
+    bakeoff("rollback", "toy_policy/2", "--by", "Grace", "--reason", "the tickets were about something else")
+    assert deps.models.aliases(model) == {"production": "2"}
 
     # ---- back, in one command, while MLflow is away
     with monkeypatch.context() as outage:
