@@ -28,6 +28,11 @@ class EnginesByKind:
         engine: Engine = self._made[spec.engine].open(spec, threads=threads)
         return engine
 
+    def release(self, spec: PolicySpec) -> None:
+        made = self._made.get(spec.engine)
+        if made is not None:
+            made.release(spec)
+
     def close(self) -> None:
         for made in self._made.values():
             if hasattr(made, "close"):

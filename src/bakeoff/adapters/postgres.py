@@ -2,8 +2,9 @@
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from bakeoff.adapters import foreign
 from bakeoff.adapters.foreign import Script
@@ -26,19 +28,27 @@ def connect(dsn: str, schema: str) -> Connection:
     """A connection whose search path starts with `schema`; rows are dicts, nothing is committed on its own.
 
     Raises Unreachable."""
+    try:
+        conn = psycopg.connect(dsn, row_factory=dict_row, options=_options(schema))
+    except psycopg.OperationalError as error:
+        raise _away(error) from error
+    return conn
+
+
+def _options(schema: str) -> str:
     if not SCHEMA_NAME.fullmatch(schema):
         raise UsageError(
             f"schema name {schema!r}; expected lower-case letters, digits and underscores",
             cure="set BAKEOFF_SCHEMA=exp",
         )
-    try:
-        conn = psycopg.connect(dsn, row_factory=dict_row, options=f"-c search_path={schema},public -c timezone=UTC")
-    except psycopg.OperationalError as error:
-        raise Unreachable(
-            f"PostgreSQL does not answer: {error}",
-            cure="start it, or set BAKEOFF_DATABASE_URL=postgresql://user:password@host/database",
-        ) from error
-    return conn
+    return f"-c search_path={schema},public -c timezone=UTC"
+
+
+def _away(error: psycopg.OperationalError) -> Unreachable:
+    return Unreachable(
+        f"PostgreSQL does not answer: {error}",
+        cure="start it, or set BAKEOFF_DATABASE_URL=postgresql://user:password@host/database",
+    )
 
 
 class Database:
@@ -54,30 +64,99 @@ class Database:
         """Commits when the block ends, rolls back when it raises. Reopens a connection that was lost before."""
         if self._conn is None or self._conn.closed:
             self._conn = connect(self.dsn, self.schema)
-        try:
-            with self._conn.transaction():
-                yield self._conn
-        except psycopg.errors.RaiseException as error:
-            raise Refused(error.diag.message_primary or str(error)) from error
-        except psycopg.errors.UniqueViolation as error:
-            raise Refused(
-                f"another process wrote the same at the same moment ({error.diag.constraint_name})",
-                cure="run the same command again",
-            ) from error
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise Refused(
-                f"PostgreSQL refuses this user: {error.diag.message_primary}", cure=_rights(error, self.schema)
-            ) from error
-        except psycopg.OperationalError as error:
-            raise Unreachable(f"PostgreSQL: {error}", cure="is the server still running?") from error
-        except psycopg.DatabaseError as error:
-            if (error.sqlstate or "").startswith("BK"):
-                raise Refused(f"the database refuses: {error.diag.message_primary}") from error
-            raise
+        with _in_our_words(self.schema), self._conn.transaction():
+            yield self._conn
 
     def close(self) -> None:
         if self._conn is not None:
             self._conn.close()
+
+
+class Pool:
+    """The same port for a process that serves: threads take connections in turns, at most `size` at once. A connection
+    that died while it lay idle (the server was restarted) is replaced before anybody notices; one that dies in
+    the middle of a transaction is the caller's to repeat."""
+
+    def __init__(
+        self, dsn: str, schema: str, *, size: int = 10, patience_s: float = 3.0, statement_s: float = 30.0
+    ) -> None:
+        """`patience_s`: how long a caller waits for a connection, busy or lost, before Unreachable. `statement_s`:
+        when PostgreSQL gives up on a statement. Connections are opened at first use."""
+        limits = f" -c statement_timeout={round(statement_s * 1000)} -c idle_in_transaction_session_timeout=60000"
+        options = _options(schema) + limits
+        keepalive = {"connect_timeout": 3, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
+        self.dsn, self.schema, self.size, self._patience_s = dsn, schema, size, patience_s
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            connection_class=psycopg.Connection[dict[str, Any]],
+            kwargs={"row_factory": dict_row, "options": options, "autocommit": True, **keepalive},
+            min_size=1,
+            max_size=size,
+            timeout=patience_s,
+            reconnect_timeout=2.0,  # then it gives up, and the next caller begins anew, without a grown delay
+            open=False,
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Commits when the block ends, rolls back when it raises. Raises Unreachable where no connection is to be had
+        for `patience_s`, and where one is lost within the block: then nobody knows whether it was committed."""
+        with _in_our_words(self.schema), ExitStack() as block:
+            self._pool.open()  # which is nothing where it is open
+            yield self._begin(block)
+
+    @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """Each statement is a transaction of its own: no round trips for BEGIN and COMMIT. Raises Unreachable as
+        `transaction` does, and where the connection had died before."""
+        with _in_our_words(self.schema):
+            self._pool.open()
+            with self._pool.connection() as conn:
+                yield conn
+
+    def _begin(self, block: ExitStack) -> Connection:
+        """A connection within a transaction. BEGIN itself is the check whether the connection is alive, so that a
+        living one costs no further round trip."""
+        ends = time.monotonic() + self._patience_s
+        while True:
+            conn = self._pool.getconn(timeout=max(ends - time.monotonic(), 0.001))
+            with ExitStack() as begun:
+                begun.callback(self._pool.putconn, conn)  # which throws a dead one away and opens another
+                try:
+                    begun.enter_context(conn.transaction())
+                except psycopg.OperationalError:
+                    continue
+                block.push(begun.pop_all())
+                return conn
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+@contextmanager
+def _in_our_words(schema: str) -> Iterator[None]:
+    """What PostgreSQL refuses, as errors that say who has to act."""
+    try:
+        yield
+    except psycopg.errors.RaiseException as error:
+        raise Refused(error.diag.message_primary or str(error)) from error
+    except psycopg.errors.UniqueViolation as error:
+        raise Refused(
+            f"another process wrote the same at the same moment ({error.diag.constraint_name})",
+            cure="run the same command again",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Refused(
+            f"PostgreSQL refuses this user: {error.diag.message_primary}", cure=_rights(error, schema)
+        ) from error
+    except PoolTimeout as error:
+        raise _away(error) from error
+    except psycopg.OperationalError as error:
+        raise Unreachable(f"PostgreSQL: {error}", cure="is the server still running?") from error
+    except psycopg.DatabaseError as error:
+        if (error.sqlstate or "").startswith("BK"):
+            raise Refused(f"the database refuses: {error.diag.message_primary}") from error
+        raise
 
 
 def _rights(error: psycopg.errors.InsufficientPrivilege, schema: str) -> str:

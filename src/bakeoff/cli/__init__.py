@@ -13,7 +13,7 @@ COMMANDS = {
     "demo": "demo:demo",
     "init": "init:init",
     "status": "look:status",
-    "trace": "look:trace",
+    "trace": "tracing:trace",
     "doctor": "look:doctor",
     "db": "data:db",
     "task": "task:task",
@@ -35,6 +35,7 @@ COMMANDS = {
     "experiment": "experimenting:experiment",
     "promote": "promoting:promote",
     "rollback": "promoting:rollback",
+    "ledger": "ledger:ledger",
     "ui": "ui:ui",
 }
 """Command -> module and function, in the order of the loop."""
@@ -43,7 +44,7 @@ HELP = {
     "demo": "Run the whole loop on a simulated town.",
     "init": "Settings, connection checks, the skeleton of a task.",
     "status": "Where each policy stands, and the next command.",
-    "trace": "Follow a decision or a policy version both ways.",
+    "trace": "Follow a decision, a version, a household both ways.",
     "doctor": "Check the database, the registry and this machine.",
     "db": "The database: migrate, roles.",
     "task": "Tasks: check one over real rows, compare requests.",
@@ -65,6 +66,7 @@ HELP = {
     "experiment": "Experiments: plan, start, watch, ramp, stop.",
     "promote": "Serve a version to everyone.",
     "rollback": "Go back to an earlier production version.",
+    "ledger": "What replay predicted, and what was measured.",
     "ui": "MLflow in your browser: runs, curves, models.",
 }
 

@@ -1,11 +1,13 @@
 """Many events at once: COPY into a temporary table, then one statement per kind. The caller owns the transaction."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiosql
+import orjson
 import psycopg
 from psycopg import Connection
 
@@ -16,6 +18,8 @@ from bakeoff.task import RequestKey
 
 queries = aiosql.from_path(Path(__file__).with_name("bulk.sql"), "psycopg")
 Conn = Connection[dict[str, Any]]
+FEW = 200
+"""Up to so many live events travel with the statements; more are staged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +59,7 @@ class Loaded:
     outcomes: int = 0
     already_there: int = 0
     rejects: tuple[Reject, ...] = ()
+    stored: frozenset[str] = frozenset()  # ids of new outcomes, of `load_live` only
 
     def __add__(self, other: "Loaded") -> "Loaded":
         return Loaded(
@@ -62,6 +67,7 @@ class Loaded:
             outcomes=self.outcomes + other.outcomes,
             already_there=self.already_there + other.already_there,
             rejects=self.rejects + other.rejects,
+            stored=self.stored | other.stored,
         )
 
 
@@ -113,39 +119,108 @@ def _unbuilt(waiting: Waiting, why: str) -> Reject:
 
 
 def load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
-    """Puts a batch into the log. Where the database refuses a row, the batch is halved until it stands alone."""
+    """Puts a batch of history into the log. Where the database refuses a row, the batch is halved until it stands
+    alone."""
+    return _halving(conn, ready, lambda part: _load(conn, reader, part))
+
+
+def load_live(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
+    """Puts outcomes into the log as they happen, like `load`, and says which were new."""
+    return _halving(conn, ready, lambda part: (_load_few if len(part) <= FEW else _load_live)(conn, reader, part))
+
+
+def _halving(conn: Conn, ready: Sequence[Ready], put: Callable[[Sequence[Ready]], Loaded]) -> Loaded:
     if not ready:
         return Loaded()
     try:
         with conn.transaction():
-            return _load(conn, reader, ready)
+            return put(ready)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         if len(ready) == 1:
             return Loaded(rejects=(_reject(ready[0], "the database refuses", str(error)),))
     middle = len(ready) // 2
-    return load(conn, reader, ready[:middle]) + load(conn, reader, ready[middle:])
+    return _halving(conn, ready[:middle], put) + _halving(conn, ready[middle:], put)
 
 
 def _load(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
     queries.stage(conn)
     _copy_requests(conn, ready)
     _copy_events(conn, ready)
-    task, now = reader.task, reader.now
+    task, how = reader.task, {"task": reader.task.name, "received_at": reader.now, "origin": "backfill"}
     decisions = sum(each.entry.is_decision for each in ready)
     new_decisions = 0
     if decisions:
         queries.add_requests(conn, task=task.name, request_version=task.request_version)
-        new_decisions = queries.add_events(conn, task=task.name, received_at=now, decisions=True)
+        new_decisions = queries.add_events(conn, **how, decisions=True)
     rejects = _misfits(conn, task.name, ready) if decisions < len(ready) else []
     new_outcomes = 0
     if decisions < len(ready):
-        new_outcomes = queries.add_events(conn, task=task.name, received_at=now, decisions=False)
-    known = len(ready) - len(rejects) - new_decisions - new_outcomes
-    if known:
-        taken = _taken(conn, ready)
-        rejects += taken
-        known -= len(taken)
+        new_outcomes = queries.add_events(conn, **how, decisions=False)
+    known, taken = _known(conn, ready, len(ready) - len(rejects) - new_decisions - new_outcomes)
+    rejects += taken
     return Loaded(decisions=new_decisions, outcomes=new_outcomes, already_there=known, rejects=tuple(rejects))
+
+
+def _load_live(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
+    task = reader.task.name
+    queries.stage(conn)
+    _copy_events(conn, ready)
+    rejects = _misfits(conn, task, ready)
+    how = {"task": task, "received_at": reader.now, "origin": "live", "decisions": False}
+    added = conn.execute(f"{queries.add_events.sql.rstrip(';')} returning event_id".encode(), how)
+    stored = frozenset(str(row["event_id"]) for row in added)
+    known, taken = _known(conn, ready, len(ready) - len(rejects) - len(stored))
+    rejects += taken
+    return Loaded(outcomes=len(stored), already_there=known, rejects=tuple(rejects), stored=stored)
+
+
+def _load_few(conn: Conn, reader: Reader, ready: Sequence[Ready]) -> Loaded:
+    """The same without a stage: the rows travel with each statement."""
+    task, rows = reader.task.name, _as_json(ready)
+    off = {row["place"]: row for row in _with_few(conn, queries.misfits, rows, task=task, skew=SKEW)}
+    rejects = [_misfit(ready[place], row) for place, row in off.items()]
+    fit = [each for place, each in enumerate(ready) if place not in off]
+    if not fit:
+        return Loaded(rejects=tuple(rejects))
+    rows = _as_json(fit) if off else rows
+    how = {"task": task, "received_at": reader.now, "origin": "live", "decisions": False}
+    stored = frozenset(
+        str(row["event_id"]) for row in _with_few(conn, queries.add_events, rows, "returning event_id", **how)
+    )
+    known = len(fit) - len(stored)
+    taken = [_is_taken(fit, row) for row in _with_few(conn, queries.other_content, rows)] if known else []
+    return Loaded(outcomes=len(stored), already_there=known - len(taken), rejects=(*rejects, *taken), stored=stored)
+
+
+def _with_few(conn: Conn, statement: Any, rows: bytes, more: str = "", **how: Any) -> list[dict[str, Any]]:
+    query = f"{queries.few.sql.rstrip(';')} {statement.sql.rstrip(';')} {more}"
+    return conn.execute(query.encode(), {"rows": rows.decode(), **how}).fetchall()
+
+
+def _as_json(ready: Sequence[Ready]) -> bytes:
+    """The rows out of COPY's text format."""
+    rows = []
+    for place, each in enumerate(ready):
+        *values, payload = (_read(value) for value in each.entry.columns.split(b"\t"))
+        row = {name: None if value is None else value.decode() for name, value in zip(COLUMNS, values, strict=False)}
+        rows.append({"place": place, **row, "payload": orjson.Fragment(payload or b"null")})
+    return orjson.dumps(rows)
+
+
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+_MEANT = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
+
+
+def _read(value: bytes) -> bytes | None:
+    if b"\\" not in value:
+        return value
+    return None if value == b"\\N" else _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), value)
+
+
+def _known(conn: Conn, ready: Sequence[Ready], left: int) -> tuple[int, list[Reject]]:
+    """Of `left` rows that were not new: how many are in the log already, and which have other content than there."""
+    taken = _taken(conn, ready) if left else []
+    return left - len(taken), taken
 
 
 def _copy_requests(conn: Conn, ready: Sequence[Ready]) -> None:
@@ -181,14 +256,12 @@ def _misfit(each: Ready, row: Mapping[str, Any]) -> Reject:
 
 
 def _taken(conn: Conn, ready: Sequence[Ready]) -> list[Reject]:
-    return [
-        _reject(
-            ready[row["place"]],
-            "other content under the same id",
-            f"event {row['event_id']} is in the log as {row['theirs']}, the row is {row['ours']}",
-        )
-        for row in queries.other_content(conn)
-    ]
+    return [_is_taken(ready, row) for row in queries.other_content(conn)]
+
+
+def _is_taken(ready: Sequence[Ready], row: Mapping[str, Any]) -> Reject:
+    detail = f"event {row['event_id']} is in the log as {row['theirs']}, the row is {row['ours']}"
+    return _reject(ready[row["place"]], "other content under the same id", detail)
 
 
 def _reject(each: Ready, reason: str, detail: str) -> Reject:

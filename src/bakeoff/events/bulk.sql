@@ -8,17 +8,29 @@ create temporary table if not exists staged_events (
 ) on commit delete rows;
 truncate staged_requests, staged_events;
 
+-- name: few(rows)
+-- Put before one of the statements below, it stands for the stage: a few rows as JSON. Emptying a temporary table costs
+-- more than they do.
+with staged_events as (
+    select * from json_to_recordset(:rows::json) as t (
+        place int, event_id uuid, content_digest text, event_type text, role text, unit_id text, decision_id uuid,
+        need_id text, request_digest text, experiment_id uuid, variant_id uuid, policy_version_id uuid,
+        served_policy_version_id uuid, assignment_probability double precision, action_propensity double precision,
+        occurred_at timestamptz, payload jsonb
+    )
+)
+
 -- name: add_requests(task, request_version)!
 insert into requests (digest, task, request_version, body)
 select digest, :task, :request_version, body from staged_requests on conflict (digest) do nothing;
 
--- name: add_events(task, received_at, decisions)!
+-- name: add_events(task, received_at, origin, decisions)!
 insert into events (event_id, content_digest, event_type, role, task, unit_id, decision_id, need_id, request_digest,
                     experiment_id, variant_id, policy_version_id, served_policy_version_id, assignment_probability,
                     action_propensity, origin, occurred_at, received_at, payload)
 select event_id, content_digest, event_type, role, :task, unit_id, decision_id, need_id, request_digest,
        experiment_id, variant_id, policy_version_id, served_policy_version_id, assignment_probability,
-       action_propensity, 'backfill', occurred_at, :received_at, payload
+       action_propensity, :origin, occurred_at, :received_at, payload
 from staged_events where (role = 'decision') = :decisions order by place
 on conflict do nothing;
 

@@ -57,6 +57,7 @@ class Served:
 class Entry:
     """An event that was checked. Its columns are spelt for COPY at once, so that nothing of a big row is kept."""
 
+    event_id: str
     event_type: str
     unit_id: str
     decision_id: str
@@ -163,6 +164,7 @@ class Reader:
             served.columns, *(decided.columns if decided else _NO_DECISION),
         )  # fmt: skip
         return Entry(
+            event_id=event_id,
             event_type=kind.name,
             unit_id=unit_id,
             decision_id=decision_id,

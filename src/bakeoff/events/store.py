@@ -11,9 +11,9 @@ from psycopg import Connection
 from psycopg.types.json import Json, Jsonb
 
 from bakeoff.errors import UsageError
-from bakeoff.events.canonical import loads
+from bakeoff.events.canonical import canonical_bytes, loads
 from bakeoff.events.model import SKEW, Decision, Outcome, check_future
-from bakeoff.fingerprint import canonical_json, digest_bytes
+from bakeoff.fingerprint import digest_bytes
 from bakeoff.task import Episode, LoggedEvent, Role
 
 queries = aiosql.from_path(Path(__file__).with_name("queries.sql"), "psycopg")
@@ -24,8 +24,8 @@ def append_decision(conn: Conn, decision: Decision, *, received_at: datetime) ->
     """Appends a decision with its request; False where this decision is in the log already (a retry that lost
     the race: the stored answer counts). Raises UsageError for a decision from the future."""
     check_future(decision.occurred_at, received_at=received_at)
-    body = canonical_json(decision.request)
-    request_digest = digest_bytes(body.encode())
+    body = canonical_bytes(decision.request)
+    request_digest = digest_bytes(body)
     inserted = queries.insert_decision(
         conn,
         **_columns(decision, received_at),
@@ -33,7 +33,7 @@ def append_decision(conn: Conn, decision: Decision, *, received_at: datetime) ->
         need_id=decision.need_id,
         request_digest=request_digest,
         request_version=decision.request_version,
-        body=Json(body, dumps=str),
+        body=Json(body, dumps=bytes),
         served_policy_version_id=decision.served_policy_version_id,
         assignment_probability=decision.assignment_probability,
         action_propensity=decision.action_propensity,
@@ -79,6 +79,17 @@ def find_decision(conn: Conn, decision_id: str) -> dict[str, Any] | None:
 
 def outcomes_of(conn: Conn, decision_id: str) -> list[dict[str, Any]]:
     return list(queries.outcomes_of(conn, decision_id=decision_id))
+
+
+def decision_of_event(conn: Conn, event_id: str) -> str | None:
+    """The decision that an event belongs to; None for an unknown event."""
+    found = queries.event_decision(conn, event_id=event_id)
+    return None if found is None else str(found)
+
+
+def decisions_of_unit(conn: Conn, unit_id: str) -> list[dict[str, Any]]:
+    """What was ever decided for a unit, oldest first, without requests and answers."""
+    return [dict(row) for row in queries.decisions_of_unit(conn, unit_id=unit_id)]
 
 
 def episodes(
@@ -228,7 +239,7 @@ def _columns(event: Decision | Outcome, received_at: datetime) -> dict[str, Any]
         "origin": event.origin,
         "occurred_at": event.occurred_at,
         "received_at": received_at,
-        "payload": Jsonb(dict(event.payload)),
+        "payload": Jsonb(event.payload, dumps=canonical_bytes),
     }
 
 

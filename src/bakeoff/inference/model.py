@@ -173,3 +173,7 @@ class Engines(Protocol):
 
         Raises UsageError, Refused or Unreachable where the spec cannot be run here."""
         ...
+
+    def release(self, spec: PolicySpec) -> None:
+        """Gives back what only this spec needs; an answer in progress still ends. Nothing where it is not open."""
+        ...

@@ -11,7 +11,7 @@ from bakeoff.gates.model import Gate
 from bakeoff.inference.model import Engines
 from bakeoff.registry.model import ModelRegistry
 from bakeoff.replay.workers import Workers
-from bakeoff.serving import decide as serving
+from bakeoff.serving.model import Transactions
 from bakeoff.training.run import Bases
 from bakeoff.training.tracker import Tracker
 
@@ -28,7 +28,7 @@ class Progress(Protocol):
 class Deps:
     """Everything outside, as ports. Wired in `bootstrap`, nowhere else."""
 
-    db: serving.Transactions
+    db: Transactions
     tracker: Tracker
     models: ModelRegistry
     engines: Engines

@@ -11,6 +11,7 @@ from bakeoff.events.sources import Source
 from bakeoff.experiments import contexts
 from bakeoff.lifecycle.deps import Deps
 from bakeoff.serving import decide as serving
+from bakeoff.serving.model import Own
 from bakeoff.task import Served, Task
 
 
@@ -23,7 +24,7 @@ def decide(
     unit_id: str,
     request: Mapping[str, Any],
     at: datetime,
-    own: serving.Own | None = None,
+    own: Own | None = None,
 ) -> Served:
     """request -> variant -> policy -> validated decision -> event. See `serving.decide`."""
     return serving.decide(

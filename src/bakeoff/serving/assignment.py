@@ -1,31 +1,21 @@
 """Which variant a request meets: read in one short transaction, nothing is written here."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from bakeoff.errors import Refused
 from bakeoff.experiments import store
 from bakeoff.experiments.assign import assign, assign_decision, inclusion_bucket
 from bakeoff.experiments.model import HASH_VERSION, Exposure, InForce, Phase, Variant
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Assigned:
-    """An experiment, a variant and with which probability."""
-
-    experiment_id: str
-    variant_id: str
-    policy_version_id: str
-    probability: float
-    exposure: Exposure | None  # to be written with the decision, where a unit first meets a test's variant
+from bakeoff.serving.model import Assigned
 
 
 def assigned(conn: store.Conn, policy_id: str, *, unit_id: str, key: str, at: datetime) -> Assigned:
-    """The running test if it takes this unit, else the default experiment. Raises UsageError or Refused where
-    the policy serves nobody."""
+    """The holdback or the running test if it takes this unit, else the default experiment. A unit that the holdback
+    takes is in no test: whoever keeps the old version is compared with nothing else. Raises UsageError or Refused
+    where the policy serves nobody."""
     running = store.in_force(conn, policy_id, unit_id)
-    if "test" in running:
-        found = _in_test(running["test"], unit_id, at)
+    for kind in ("holdback", "test"):
+        found = _in_test(running[kind], unit_id, at) if kind in running else None
         if found is not None:
             return found
     if "default" not in running:

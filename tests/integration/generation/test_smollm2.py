@@ -128,7 +128,7 @@ def test_the_planners_requests_are_answered_as_plain_decoding_answers_them(
         done = engine.complete(asked[at][0], schema=asked[at][1], decoding=GREEDY)
         assert (done.text, done.completion_tokens) == expected[at]
         assert done.model_steps == 6
-    assert len(engine._loaded.prefixes._kept) == 1
+    assert len(engine.loaded.prefixes._kept) == 1
 
 
 def _first(schema: Mapping[str, Any], count: int) -> dict[str, Any]:

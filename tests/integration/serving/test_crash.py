@@ -29,7 +29,7 @@ def die(*args, **kwargs):
 
 moment = {moment!r}
 if moment == "between":
-    serving._decision = die  # the policy has answered, nothing is written yet
+    serving.decision = die  # the policy has answered, nothing is written yet
 elif moment == "before commit":
     append = serving.events.append_decision
     serving.events.append_decision = lambda *a, **k: (append(*a, **k), die())

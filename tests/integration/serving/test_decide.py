@@ -9,7 +9,7 @@ import pytest
 
 import rows
 import toy
-from bakeoff.adapters.postgres import Connection, Database
+from bakeoff.adapters.postgres import Database
 from bakeoff.errors import Refused, UsageError
 from bakeoff.events import store as events
 from bakeoff.experiments import store as experiments
@@ -17,13 +17,11 @@ from bakeoff.experiments.assign import assign
 from bakeoff.fingerprint import digest
 from bakeoff.inference.model import PolicySpec
 from bakeoff.policies import store as policies
-from bakeoff.policies.approve import adopt
-from bakeoff.policies.model import PolicyVersion
 from bakeoff.serving.decide import decide
 from bakeoff.task import PythonAnswer, Request, Served
+from shop import POLICY, Trial, open_shop, serve, version
 
 TASK = toy.ToyTask()
-POLICY = "toy_policy"
 NOBODY: Any = None  # python policies need no engines
 
 
@@ -32,38 +30,6 @@ def db(dsn: str) -> Iterator[Database]:
     database = Database(dsn, "exp")
     yield database
     database.close()
-
-
-def version(conn: Connection, function: str, module: str = "toy") -> PolicyVersion:
-    spec = PolicySpec(
-        task="toy", engine="python", prompt_version="1", function=f"{module}:{function}", function_version="1"
-    )
-    return policies.create_version(conn, POLICY, spec, now=rows.START)
-
-
-def serve(
-    conn: Connection, incumbent: PolicyVersion, *, explorer: PolicyVersion | None = None, bp: int = 0,
-    last_resort: PolicyVersion | None = None,
-) -> None:  # fmt: skip
-    for each in (incumbent, explorer):
-        if each is not None:
-            policies.insert_approval(conn, adopt(each, signed_by="Ada", reason="it serves", now=rows.START))
-    if last_resort is not None:
-        policies.set_last_resort(conn, POLICY, last_resort)
-    experiments.open_default(
-        conn,
-        policy_id=POLICY,
-        incumbent=incumbent.policy_version_id,
-        explorer=explorer.policy_version_id if explorer else None,
-        explorer_bp=bp,
-        now=rows.START,
-    )
-
-
-def open_shop(db: Database, function: str, *, last_resort: str | None = "stubborn", module: str = "toy") -> None:
-    with db.transaction() as conn:
-        resort = version(conn, last_resort) if last_resort else None
-        serve(conn, version(conn, function, module), last_resort=resort)
 
 
 def ask(
@@ -328,45 +294,6 @@ def test_the_explorer_answers_about_its_share_of_decisions(db: Database) -> None
 
 def drawing(request: Request, *, seed: int) -> PythonAnswer:
     return PythonAnswer(answer={"drink": "tea"}, action_propensity=0.5)
-
-
-class Trial:
-    """A running test of 'good' against 'stubborn'."""
-
-    def __init__(self, db: Database, bp: int = 1000) -> None:
-        self.db = db
-        with db.transaction() as conn:
-            old, new = version(conn, "stubborn"), version(conn, "good")
-            serve(conn, old, last_resort=old)
-            judged = rows.report(
-                conn, new.policy_version_id, 0, fingerprint=new.fingerprint, incumbent_version_id=old.policy_version_id
-            )
-            rows.approval(conn, new.policy_version_id, 0, fingerprint=new.fingerprint, report_digest=judged)
-            self.ident = rows.experiment(conn, policy_id=POLICY)
-            self.control = rows.variant(conn, self.ident, "control", old.policy_version_id)
-            self.treated = rows.variant(conn, self.ident, "treated", new.policy_version_id)
-            rows.phase(conn, self.ident, self.control, self.treated, 0, treated_bp=bp)
-            experiments.set_running(conn, self.ident, now=rows.START)
-
-    def turn(self, bp: int, number: int) -> None:
-        with self.db.transaction() as conn:
-            evidence = rows.snapshot(
-                conn, self.ident, number, phase_number=number - 1, analysis={"advice": {"next_treated_bp": 5000}}
-            )
-            rows.phase(
-                conn, self.ident, self.control, self.treated, number, number=number, treated_bp=bp,
-                snapshot_id=evidence,
-            )  # fmt: skip
-
-    def units(self, arm: str | None, bp: int, count: int) -> list[str]:
-        found = []
-        for n in range(20_000):
-            drawn = assign(self.ident, f"u{n}", bp)
-            if (drawn.arm if drawn else None) == arm:
-                found.append(f"u{n}")
-            if len(found) == count:
-                break
-        return found
 
 
 def test_a_unit_meets_its_arm_once_and_the_first_meeting_is_kept(db: Database) -> None:

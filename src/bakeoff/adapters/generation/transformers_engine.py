@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ class LoadedBase:
                 self._peft.load_adapter(str(folder), adapter_name=name, torch_device=where)
             self._peft.eval()
 
+    def detach(self, name: str) -> None:
+        """Forgets an adapter, unless somebody is answering: then it stays, which costs a few megabytes."""
+        with self.gate.alone(0.0):
+            if self._peft is not None and len(self._peft.peft_config) > 1 and name in self._peft.peft_config:
+                self._peft.delete_adapter(name)
+
     def _switch(self, adapter: str | None) -> None:
         if self._peft is not None and adapter is None:
             self._peft.base_model.disable_adapter_layers()
@@ -70,7 +77,7 @@ class TransformersEngine:
     def __init__(self, loaded: LoadedBase, adapter: str | None, threads: int, clock: Clock = time.monotonic) -> None:
         """`threads`: that each answer computes with. It is a setting of the process: engines with other counts must
         not answer at the same moment."""
-        self._loaded, self._adapter, self._threads, self._clock = loaded, adapter, threads, clock
+        self.loaded, self.adapter, self._threads, self._clock = loaded, adapter, threads, clock
 
     def complete(
         self,
@@ -82,14 +89,14 @@ class TransformersEngine:
     ) -> Completion:
         """See `Engine.complete`. Raises TimeoutError at the deadline; UsageError for a schema that cannot be
         enforced, an open schema in mode 'choices', or a prompt longer than the model reads."""
-        loaded, began = self._loaded, self._clock()
+        loaded, began = self.loaded, self._clock()
         prompt_ids = loaded.encoder.prompt_ids(messages)
-        with loaded.gate.using(self._adapter, deadline_s), torch.inference_mode():
+        with loaded.gate.using(self.adapter, deadline_s), torch.inference_mode():
             torch.set_num_threads(self._threads)  # what a new Python thread computes with is not what another one set
             walk = Walk(loaded.causal, loaded.trunk, self._clock, None if deadline_s is None else began + deadline_s)
             shared = loaded.encoder.shared_ids(messages, prompt_ids)
             if loaded.prefixes is not None and len(shared) >= SHORTEST_SHARED:
-                walk.begin(loaded.prefixes, self._adapter, shared)
+                walk.begin(loaded.prefixes, self.adapter, shared)
             text, choices = _answer(loaded.encoder, walk, prompt_ids, schema, decoding)
         return Completion(
             text=text,
@@ -104,16 +111,16 @@ class TransformersEngine:
         """What this engine computes with; stamped on replays."""
         return {
             "engine": "transformers",
-            "base": self._loaded.base.name,
-            "base_digest": self._loaded.base.digest,
-            "adapter": self._adapter,
-            "template_digest": self._loaded.encoder.template_digest,
-            "dtype": self._loaded.dtype,
-            "device": str(self._loaded.trunk.head.weight.device),
+            "base": self.loaded.base.name,
+            "base_digest": self.loaded.base.digest,
+            "adapter": self.adapter,
+            "template_digest": self.loaded.encoder.template_digest,
+            "dtype": self.loaded.dtype,
+            "device": str(self.loaded.trunk.head.weight.device),
             "cpu": torch.backends.cpu.get_cpu_capability(),
             "threads": self._threads,
             "batch_size": 1,
-            "shared_prefix": None if self._loaded.prefixes is None else SHORTEST_SHARED,
+            "shared_prefix": None if self.loaded.prefixes is None else SHORTEST_SHARED,
             "versions": {name: version(name) for name in _PACKAGES},
         }
 
@@ -148,6 +155,18 @@ class TransformersEngines:
                 adapter = None if spec.model.adapter is None else _attach(loaded, spec.model, self._adapter_folder)
                 self._engines[key] = TransformersEngine(loaded, adapter, key[1], self._clock)
             return self._engines[key]
+
+    def release(self, spec: PolicySpec) -> None:
+        """The base model goes with the last engine that answers by it; an adapter that was used alone goes before."""
+        with self._lock:
+            gone = [self._engines.pop(key) for key in list(self._engines) if key[0] == spec.fingerprint]
+            for engine in gone:
+                others = [each for each in self._engines.values() if each.loaded is engine.loaded]
+                if not others:
+                    self._bases = {key: base for key, base in self._bases.items() if base is not engine.loaded}
+                elif engine.adapter is not None and all(each.adapter != engine.adapter for each in others):
+                    with suppress(TimeoutError):
+                        engine.loaded.detach(engine.adapter)
 
     def _base(self, model: ModelRef, dtype: str) -> LoadedBase:
         key = (model.base_digest, dtype)

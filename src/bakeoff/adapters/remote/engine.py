@@ -120,6 +120,11 @@ class OpenAIEngines:
                 self._engines[spec.fingerprint] = OpenAIEngine(connection, spec, remote, self._clock)
             return self._engines[spec.fingerprint]
 
+    def release(self, spec: PolicySpec) -> None:
+        """The connection stays: it belongs to the endpoint."""
+        with self._lock:
+            self._engines.pop(spec.fingerprint, None)
+
     def close(self) -> None:
         with self._lock:
             for connection in self._connections.values():

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -68,3 +69,44 @@ def test_loading_waits_until_nobody_answers_and_leaves_the_bare_base() -> None:
         order.append("answered")
     loader.join()
     assert order == ["a", "answered", "loading", None]
+
+
+def test_a_steady_stream_with_one_adapter_keeps_nobody_waiting_who_needs_another() -> None:
+    """A test of two adapters over one base: the small arm must not starve behind the large one."""
+    gate, stop = AdapterGate(lambda _: None), threading.Event()
+
+    def stream() -> None:
+        while not stop.is_set():
+            with gate.using("large"):
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=stream) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            with gate.using("small", 5.0):
+                pass
+        with gate.alone(5.0):
+            pass
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(5)
+
+
+def test_who_gives_up_lets_the_next_one_pass() -> None:
+    gate, done = AdapterGate(lambda _: None), threading.Event()
+    with gate.using("a"):
+        impatient = threading.Thread(target=lambda: _given_up(gate, done))
+        impatient.start()
+        assert done.wait(5)
+        with gate.using("a", 1.0):  # joins those who run: nobody waits before it any longer
+            pass
+        impatient.join(5)
+
+
+def _given_up(gate: AdapterGate, done: threading.Event) -> None:
+    with pytest.raises(TimeoutError), gate.using("b", 0.02):
+        pass
+    done.set()

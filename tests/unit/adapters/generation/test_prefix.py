@@ -125,7 +125,7 @@ def complete(opened: Sequence[TransformersEngine], question: Any, *, forget: boo
     """`forget`: as if the process had just begun."""
     at, wish, (schema, decoding) = question
     if forget:
-        opened[at]._loaded.prefixes = Prefixes()
+        opened[at].loaded.prefixes = Prefixes()
     return opened[at].complete(wish, schema=schema, decoding=decoding)
 
 
@@ -164,9 +164,9 @@ def test_adapters_switched_in_between_keep_their_own_beginnings(llama: Path, ada
 def test_what_is_dropped_for_room_is_read_again_the_same(llama: Path) -> None:
     questions = [(0, *question) for question in itertools.product(WISHES, ASKED)]
     roomy, tight = engines().open(spec(llama)), engines().open(spec(llama))
-    tight._loaded.prefixes = Prefixes(most=1)
+    tight.loaded.prefixes = Prefixes(most=1)
     assert all(same(complete([roomy], question), complete([tight], question)) for question in questions)
-    assert len(tight._loaded.prefixes._kept) == 1
+    assert len(tight.loaded.prefixes._kept) == 1
 
 
 # ---- the rule for where a prompt is cut ----
@@ -196,22 +196,22 @@ def test_a_short_beginning_is_not_worth_a_copy(llama: Path) -> None:
     engine = engines().open(spec(llama))
     assert engine.describe()["shared_prefix"] == SHORTEST_SHARED
     engine.complete(messages("Likes soup.", ""), schema=CLOSED, decoding=CHOICES)
-    assert len(engine._loaded.prefixes._kept) == 0
+    assert len(engine.loaded.prefixes._kept) == 0
     engine.complete(messages("Likes soup."), schema=CLOSED, decoding=CHOICES)
-    assert len(engine._loaded.prefixes._kept) == 1
+    assert len(engine.loaded.prefixes._kept) == 1
 
 
 def test_the_beginning_is_read_once_however_many_ask(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = engines().open(spec(llama))
     reads: list[int] = []
-    trunk = engine._loaded.trunk
+    trunk = engine.loaded.trunk
     count = trunk.body.register_forward_pre_hook(
         lambda module, args, kwargs: reads.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     for wish in ("Likes soup.", "Curry! Curry!", "Anything"):
         engine.complete(messages(wish), schema=CLOSED, decoding=CHOICES)
     count.remove()
-    shared = len(engine._loaded.encoder.shared_ids(messages("x"), engine._loaded.encoder.prompt_ids(messages("x"))))
+    shared = len(engine.loaded.encoder.shared_ids(messages("x"), engine.loaded.encoder.prompt_ids(messages("x"))))
     assert len(reads) == 4
     assert reads.count(shared) == 1
 
@@ -239,7 +239,7 @@ def test_a_copy_may_be_written_to(llama: Path) -> None:
 def test_a_model_that_keeps_nothing_is_found_out_and_answers_all_the_same(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = engines().open(spec(llama))._loaded
+    loaded = engines().open(spec(llama)).loaded
 
     class Forgetful:
         """Takes a cache and does not look at it."""
@@ -272,7 +272,7 @@ def test_the_deadline_is_looked_at_around_the_beginning_too(llama: Path) -> None
     slow = engines(clock=lambda: float(next(ticks))).open(spec(llama))
     with pytest.raises(TimeoutError, match="after 0 model steps"):
         slow.complete(WISHES[0], schema=CLOSED, decoding=CHOICES, deadline_s=2)
-    assert len(slow._loaded.prefixes._kept) == 0
+    assert len(slow.loaded.prefixes._kept) == 0
 
 
 # ---- threads ----

@@ -206,6 +206,24 @@ def test_an_engine_is_opened_once_per_spec(engines: TransformersEngines, base: P
     assert engines.open(_spec(base)) is engines.open(_spec(base))
 
 
+def test_what_is_released_leaves_no_trace_and_the_others_answer_as_before(
+    base: Path, adapters: list[PolicySpec]
+) -> None:
+    """An adapter goes alone; the base model goes with the last engine that answers by it."""
+    together, specs = _engines(), [_spec(base), *adapters]
+    before = [together.open(spec).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES) for spec in specs]
+    (loaded,) = together._bases.values()
+    together.release(adapters[0])
+    assert set(loaded._peft.peft_config) == {str(adapters[1].model.adapter_digest).replace(":", "-")}  # type: ignore[union-attr]
+    for spec, answer in zip(specs, before, strict=True):  # the released one is loaded again
+        assert _same(together.open(spec).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES), answer)
+    for spec in specs:
+        together.release(spec)
+    assert together._bases == {}
+    together.release(specs[0])
+    assert _same(together.open(specs[2]).complete(WISHES[0], schema=SCHEMA, decoding=CHOICES), before[2])
+
+
 def test_training_and_answering_agree_on_the_loss(base: Path, tmp_path: Path) -> None:
     """The mean negative log-probability that the engine gives the truth is the validation loss of training."""
     truth = {DISHES[0]: YES, DISHES[2]: NO}
