@@ -151,7 +151,10 @@ def _in_our_words(schema: str) -> Iterator[None]:
         ) from error
     except PoolTimeout as error:
         raise _away(error) from error
-    except psycopg.OperationalError as error:
+    except (
+        psycopg.OperationalError,
+        psycopg.errors.ReadOnlySqlTransaction,
+    ) as error:  # read-only: a stand-by took over
         raise Unreachable(f"PostgreSQL: {error}", cure="is the server still running?") from error
     except psycopg.DatabaseError as error:
         if (error.sqlstate or "").startswith("BK"):

@@ -35,17 +35,22 @@ from staged_events where (role = 'decision') = :decisions order by place
 on conflict do nothing;
 
 -- name: other_content()
--- Rows whose id is in the log with other content, or whose decision is there as another event.
+-- Rows whose id is in the log with other content, or whose decision is there as another event. Row by row, from the
+-- index: a planner that knows little of the log would read all of it.
 select s.place, s.event_id, s.content_digest as ours, coalesce(e.content_digest, 'another decision event') as theirs
-from staged_events s left join events e on e.event_id = s.event_id
-where e.event_id is null or e.content_digest <> s.content_digest
+from staged_events s
+left join lateral (select content_digest from events where event_id = s.event_id limit 1) e on true
+where e.content_digest is null or e.content_digest <> s.content_digest
 order by s.place;
 
 -- name: misfits(task, skew)
--- Outcomes whose decision is known, and says something else.
+-- Outcomes whose decision is known, and says something else. Row by row too.
 select s.place, s.occurred_at, d.occurred_at as decided_at, d.decision_id, d.unit_id, d.experiment_id, d.variant_id,
        d.policy_version_id, d.occurred_at - s.occurred_at > :skew as too_early
-from staged_events s join events d on d.decision_id = s.decision_id and d.role = 'decision'
+from staged_events s cross join lateral (
+    select decision_id, unit_id, task, experiment_id, variant_id, policy_version_id, occurred_at
+    from events where decision_id = s.decision_id and role = 'decision' limit 1
+) d
 where s.role <> 'decision'
   and ((d.unit_id, d.task, d.experiment_id, d.variant_id, d.policy_version_id) is distinct from
        (s.unit_id, :task, s.experiment_id, s.variant_id, s.policy_version_id)

@@ -2,10 +2,9 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from bakeoff.events import bulk
 from bakeoff.events.bulk import Conn, Ready, Reject
@@ -16,8 +15,14 @@ from bakeoff.serving.model import Receipt
 from bakeoff.task import Role, Task
 
 _MAY_BE_STALE = ("unknown variant", "it did not serve then")
-Transaction = Callable[[], AbstractContextManager[Conn]]
 Checked = Ready | Reject
+T = TypeVar("T")
+
+
+class Within(Protocol):
+    """Runs a block in a transaction."""
+
+    def __call__(self, block: Callable[[Conn], T]) -> T: ...
 
 
 class Ingest:
@@ -27,24 +32,21 @@ class Ingest:
         self._lock = threading.Lock()
         self._readers: dict[str, Reader] = {}
 
-    def reader(self, transaction: Transaction, task: Task, now: datetime, *, afresh: bool = False) -> Reader:
+    def reader(self, within: Within, task: Task, now: datetime, *, afresh: bool = False) -> Reader:
         with self._lock:
             found = None if afresh else self._readers.get(task.name)
         if found is None:
-            with transaction() as conn:
-                found = contexts.reader(conn, task, None, now=now)
+            found = within(lambda conn: contexts.reader(conn, task, None, now=now))
             with self._lock:
                 self._readers[task.name] = found
         return replace(found, now=now)
 
-    def check(
-        self, transaction: Transaction, task: Task, rows: Sequence[Row], now: datetime
-    ) -> tuple[Reader, list[Checked]]:
+    def check(self, within: Within, task: Task, rows: Sequence[Row], now: datetime) -> tuple[Reader, list[Checked]]:
         """Each row at the door, in their order. Raises Unreachable."""
-        reader = self.reader(transaction, task, now)
+        reader = self.reader(within, task, now)
         checked = [_check(reader, number, row) for number, row in enumerate(rows)]
         if any(isinstance(each, Reject) and each.reason in _MAY_BE_STALE for each in checked):
-            reader = self.reader(transaction, task, now, afresh=True)
+            reader = self.reader(within, task, now, afresh=True)
             checked = [
                 _check(reader, number, rows[number])
                 if isinstance(each, Reject) and each.reason in _MAY_BE_STALE

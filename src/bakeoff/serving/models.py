@@ -117,7 +117,7 @@ class Models:
                 load_function(version.spec.function)
         except BaseException as error:
             slot.failed_at = self._clock()
-            slot.future.set_exception(error)
+            slot.future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
             self._count("loads", labels | {"result": "failed"})
         else:
             slot.future.set_result(engine)

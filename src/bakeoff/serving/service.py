@@ -94,6 +94,7 @@ class Service:
         self._last_poll_at: datetime | None = None
         self._seen_at: float | None = None  # seconds of the monotonic clock, of the same poll
         self._trouble: str | None = "it has not started"  # what went wrong at the last poll
+        self._was_ready = False
         self._unknown_tasks: dict[str, str] = {}  # task -> why it cannot be loaded
         self._ended = threading.Event()
         self._poller: threading.Thread | None = None
@@ -261,7 +262,8 @@ class Service:
         Unreachable where PostgreSQL does not answer: then the same rows again are right."""
         with self._in_progress():
             known, now, ends = self._load_task(task), self._now(), time.monotonic() + self._deadline_s
-            reader, checked = self._ingest.check(self._db.transaction, known, rows, now)
+            within = partial(self._patiently, ends, self._db.transaction)
+            reader, checked = self._ingest.check(within, known, rows, now)
             receipts = self._patiently(
                 ends, self._db.transaction, lambda conn: ingest.store(conn, reader, rows, checked)
             )
@@ -317,17 +319,22 @@ class Service:
         self._unknown_tasks = unknown
 
     def readiness(self) -> Readiness:
-        """As of the last look at the database; asks nobody, so that it cannot hang."""
+        """As of the last look at the database; asks nobody, so that it cannot hang.
+
+        A process is ready once all that serves is in memory. From then on a version that cannot be loaded is told as
+        missing, but does not make it unready: it would do so everywhere at once, and the last resort answers."""
         rosters = self._rosters
         seen = self._seen_at is not None and time.monotonic() - self._seen_at < STALE * self._poll_s + 1
         policies = tuple(self._policy_readiness(each) for each in rosters)
-        serving = [version for policy in policies for version in policy.versions if version.serves]
+        if self._last_poll_at is not None and not self._unknown_tasks:
+            serving = [version for policy in policies for version in policy.versions if version.serves]
+            self._was_ready = self._was_ready or all(version.loaded for version in serving)
         missing = [self._trouble] if self._trouble else []
         missing += sorted(self._unknown_tasks.values())
         missing += [f"{each.name}: {each.problem}" for policy in policies for each in policy.versions if each.problem]
         missing += ["it is stopping"] if self._is_stopping else []
         return Readiness(
-            ready=seen and not self._is_stopping and all(each.loaded for each in serving),
+            ready=seen and self._was_ready and not self._is_stopping,
             database=seen and self._trouble is None,
             last_poll_at=self._last_poll_at,
             policies=policies,

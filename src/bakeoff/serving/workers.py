@@ -83,8 +83,10 @@ class Workers:
             result, error = None, None
             try:
                 result = job.call()
-            except BaseException as raised:
+            except Exception as raised:
                 error = raised
+            except BaseException as raised:  # a policy that wants to end the process ends its answer
+                error = RuntimeError(f"{type(raised).__name__}: {raised}")
             with self._changed:  # so that nobody calls it late at the same moment
                 if error is None:
                     job.future.set_result(result)

@@ -1,5 +1,6 @@
 """What goes wrong while a process serves, and what people see of it: an answer, in time, and an honest log."""
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -87,7 +88,7 @@ def test_an_engine_that_hangs_holds_nobody_and_is_asked_no_more_after_some(
         for key in ("a", "b"):
             began = time.monotonic()
             served = ask(service, key, deadline_s=0.6)
-            assert time.monotonic() - began < 0.6 + 0.3
+            assert time.monotonic() - began < 2
             row = logged(pool, served)
             assert row["payload"]["fallback_reason"].startswith("late: toy_policy/2 did not stop after 0.")
             assert row["policy_version_id"] != row["served_policy_version_id"]
@@ -120,7 +121,7 @@ def test_an_engine_that_minds_its_deadline_is_not_left_behind(pool: Pool) -> Non
 
 
 def test_an_engine_that_raises_and_one_that_talks_nonsense_are_answered_for(pool: Pool) -> None:
-    says: list[Callable[[float], str]] = [raises, lambda _: "petrol", lambda _: "tea"]
+    says: list[Callable[[float], str]] = [lambda _: sys.exit(1), raises, lambda _: "petrol", lambda _: "tea"]
     shop.open_with_model(pool, "moody")
     with serving(pool, shop.Machine(moody=lambda seconds: says[-1](seconds))) as service:
         reasons = []
@@ -129,7 +130,10 @@ def test_an_engine_that_raises_and_one_that_talks_nonsense_are_answered_for(pool
             assert row["payload"]["answer"] == {"drink": "tea"}
             reasons.append(row["payload"]["fallback_reason"])
             says.pop()
-    assert reasons == [None, "the answer could not be repaired", "OSError: the accelerator fell off the bus"]
+    assert reasons == [
+        None, "the answer could not be repaired", "OSError: the accelerator fell off the bus",
+        "RuntimeError: SystemExit: 1",
+    ]  # fmt: skip
 
 
 def raises(_: float) -> str:
@@ -155,6 +159,26 @@ def test_a_hanging_arm_takes_no_place_of_another(pool: Pool, go_on: threading.Ev
             thread.join(10)
 
 
+def test_a_python_policy_that_hangs_is_left_behind_too(pool: Pool) -> None:
+    shop.open_shop(pool, "endless", module=__name__)
+    with serving(pool, shop.Machine()) as service:
+        began = time.monotonic()
+        row = logged(pool, ask(service, deadline_s=0.5))
+        assert time.monotonic() - began < 2
+        assert row["payload"]["fallback_reason"].startswith("late: toy_policy/2")
+        enough.set()
+        wait_until(lambda: service.readiness().late == 0)
+
+
+enough = threading.Event()
+
+
+def endless(request: Request, *, seed: int) -> PythonAnswer:
+    while not enough.is_set():  # busy: it takes its share of the interpreter, and no more
+        pass
+    return PythonAnswer(answer={"drink": "coffee"})
+
+
 # ---- a last resort that fails ----
 
 
@@ -170,7 +194,7 @@ def test_a_slow_last_resort_is_an_error_in_time_and_nothing_is_written(
         began = time.monotonic()
         with pytest.raises(Unreachable, match=r"neither toy_policy/2 \(OSError: .*\) nor its last resort toy_policy/1"):
             ask(service, deadline_s=0.5)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.4
     load_function.cache_clear()
     with pool.transaction() as conn:
         assert conn.execute("select count(*) as n from events").fetchone() == {"n": 0}
@@ -232,6 +256,24 @@ def test_a_version_that_nobody_saw_coming_is_loaded_while_its_request_waits(pool
         threading.Timer(0.2, loading.set).start()
         row = logged(pool, ask(service, "l", second, deadline_s=10))
         assert row["payload"]["fallback_reason"] is None
+
+
+def test_a_new_version_that_cannot_be_loaded_is_told_and_takes_no_process_out_of_service(pool: Pool) -> None:
+    """Every process would go at once; those who are assigned to it are answered by the last resort."""
+    trial = shop.Trial(pool, treated="new", by_model=True, begins=False)
+    machine = shop.Machine(new=lambda _: "coffee")
+    machine.loads["new"] = lambda: raises(0.0)
+    with serving(pool, machine) as service:
+        assert service.readiness().ready, "it only may begin: nothing that serves is missing"
+        trial.begin()
+        wait_until(lambda: service.readiness().policies[0].versions[-1].serves)
+        found = service.readiness()
+        assert found.missing == ("toy_policy/2: OSError: the accelerator fell off the bus",)
+        assert found.ready
+        (unit,) = trial.units("treated", 1000, 1)
+        row = logged(pool, ask(service, unit=unit))
+        assert row["payload"]["fallback_reason"] == "OSError: the accelerator fell off the bus"
+        assert str(row["variant_id"]) == trial.treated
 
 
 def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request(

@@ -21,9 +21,13 @@ SERVED = PolicySpec(
 class Opener:
     def __init__(self, name: str) -> None:
         self.name, self.closed = name, 0
+        self.released: list[PolicySpec] = []
 
     def open(self, spec: PolicySpec, *, threads: int | None = None) -> Any:
         return self.name, spec, threads
+
+    def release(self, spec: PolicySpec) -> None:
+        self.released.append(spec)
 
     def close(self) -> None:
         self.closed += 1
@@ -43,6 +47,15 @@ def test_a_spec_goes_to_its_kind_and_nothing_else_is_made() -> None:
     engines.close()
     engines.close()
     assert [each.closed for each in made] == [1, 1]
+
+
+def test_a_spec_is_given_back_to_its_kind_and_one_that_nobody_opened_is_nothing() -> None:
+    opener = Opener("local")
+    engines = EnginesByKind({"transformers": lambda: opener, "openai": lambda: pytest.fail("nobody opened it")})
+    engines.open(LOCAL)
+    engines.release(LOCAL)
+    engines.release(SERVED)
+    assert opener.released == [LOCAL]
 
 
 def test_a_kind_without_engine_is_refused() -> None:

@@ -380,6 +380,10 @@ def test_engines_share_the_connection_of_an_endpoint() -> None:
     assert engines.open(SPEC) is engines.open(SPEC)
     assert engines.open(SPEC) is not engines.open(replace(SPEC, seed=8))
     assert list(engines._connections) == ["house"]
+    before = engines.open(SPEC)
+    engines.release(SPEC)
+    engines.release(SPEC)
+    assert engines.open(SPEC) is not before
     engines.close()
 
 
