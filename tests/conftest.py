@@ -65,7 +65,10 @@ def fresh_database(postgres_server: str) -> Iterator[str]:
     """DSN of a database cloned from the template, dropped at the end."""
     name = f"t_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
+        # Half the time of the default, which writes each block of the copy to the log first (PostgreSQL 15 and newer).
+        strategy = sql.SQL("strategy file_copy" if admin.info.server_version >= 150_000 else "")
+        create = sql.SQL("create database {} template {} {}")
+        admin.execute(create.format(sql.Identifier(name), sql.Identifier(TEMPLATE), strategy))
         info = admin.info
         yield f"postgresql://{info.user}@/{name}?host={info.host}&port={info.port}"
         admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -59,7 +59,7 @@ def open_deps(
             datasets_root=settings.datasets,
             work=settings.home.resolve() / "work",
             reports=settings.home.resolve() / "reports",
-            gate_in_force=gate_in_force,
+            gate_in_force=partial(gate_in_force, settings),
             clock=clock,
             progress=progress,
             threads=settings.threads or _cores(),
@@ -97,9 +97,10 @@ def tracking_uri(settings: Settings, server: str) -> str:
     return embedded.ensure_database(server, embedded.MLFLOW_DATABASE)
 
 
-def gate_in_force(task_name: str) -> Gate | None:
-    """The rules that a task's versions are judged by now. Raises UsageError where the task is not installed."""
-    file = plugins.load_task(task_name).gate_file
+def gate_in_force(settings: Settings, task_name: str) -> Gate | None:
+    """The rules that a task's versions are judged by now: the settings' file, else the task's own. Raises UsageError
+    where the task is not installed or the file cannot be read."""
+    file = settings.gates.get(task_name) or plugins.load_task(task_name).gate_file
     return None if file is None else read_gate(file)
 
 

@@ -99,8 +99,11 @@ class Settings(BaseModel):
     serve: ServeSettings = Field(
         default=ServeSettings(), description="limits of the HTTP API; in the environment as JSON"
     )
+    gates: Mapping[str, Path] = Field(
+        default={}, description="gate file in force by task, instead of the task's own; in the environment as JSON"
+    )
 
-    @field_validator("endpoints", "serve", mode="before")
+    @field_validator("endpoints", "gates", "serve", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
@@ -228,8 +231,11 @@ def read_file(file: Path) -> dict[str, Any]:
 
 def _checked(file: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     values = {"home": ".bakeoff", **given}
-    _settings(values, lambda key: f"{key} in {file}")  # the file's own mistakes, whatever the environment says
-    return {key: _placed(file.parent, value) if key in _PLACES else value for key, value in values.items()}
+    checked = _settings(values, lambda key: f"{key} in {file}")  # the file's own mistakes first
+    placed = {key: _placed(file.parent, value) if key in _PLACES else value for key, value in values.items()}
+    if checked.gates:
+        placed["gates"] = {task: _placed(file.parent, path) for task, path in checked.gates.items()}
+    return placed
 
 
 def parse_file(file: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +58,18 @@ def interrupt(home: Path, models: Path, *, after: str, how: signal.Signals) -> i
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("demo") / "home"
+def home() -> Iterator[Path]:
+    """Outside of pytest's own folder, which each session of pytest closes to other users: PostgreSQL is one."""
+    folder = Path(tempfile.mkdtemp(prefix="bk-", dir="/tmp"))
+    yield folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def other_home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="bk-", dir="/tmp"))
+    yield folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -168,12 +180,12 @@ def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cach
 
 @pytest.mark.weights
 def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
-    tmp_path: Path, smollm2_cache: Path, told: dict[str, Any]
+    other_home: Path, smollm2_cache: Path, told: dict[str, Any]
 ) -> None:
     """Ctrl-C while the log fills, kill -9 while it trains: the same command goes on and nothing is different."""
-    assert interrupt(tmp_path / "home", smollm2_cache, after="households meet", how=signal.SIGINT) == 130
-    assert interrupt(tmp_path / "home", smollm2_cache, after="fine-tuning", how=signal.SIGKILL) == -signal.SIGKILL
-    done = run(tmp_path / "home", smollm2_cache)
+    assert interrupt(other_home, smollm2_cache, after="households meet", how=signal.SIGINT) == 130
+    assert interrupt(other_home, smollm2_cache, after="fine-tuning", how=signal.SIGKILL) == -signal.SIGKILL
+    done = run(other_home, smollm2_cache)
     assert done.code == 0, done.err
     again = json.loads(done.out)
     assert content(again) == content(told)

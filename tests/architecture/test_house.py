@@ -32,7 +32,7 @@ TABLES = {
     },
     "gates": {"gate_reports", "open_slices"},
     "policies": {"policies", "policy_versions", "approvals", "rejections"},
-    "promotion": {"promotions"},
+    "promotion": {"promotions", "replicas"},
     "replay": {"replays", "offline_replay_results", "replay_answers"},
     "training": {"tuned_hyperparameters"},
 }

@@ -30,6 +30,7 @@ VARIABLES = {
     "BAKEOFF_THREADS": ("threads", "2", 2),
     "BAKEOFF_ENDPOINTS": ("endpoints", '{"house": {"base_url": "http://h/v1"}}', {"house": HOUSE}),
     "BAKEOFF_SERVE": ("serve", '{"threads": 4, "burst": 9}', ServeSettings(threads=4, burst=9)),
+    "BAKEOFF_GATES": ("gates", '{"planner": "/g.toml"}', {"planner": Path("/g.toml")}),
 }
 
 
@@ -181,6 +182,19 @@ def test_origin_says_what_comes_from_where(tmp_path: Path) -> None:
         f"{file} (threads) and the environment (BAKEOFF_SCHEMA, MLFLOW_TRACKING_URI); "
         "the environment overrules schema of the file"
     )
+
+
+def test_a_gate_file_is_named_relative_to_the_settings_file(nowhere: Path) -> None:
+    (nowhere / "bakeoff.toml").write_text('[gates]\nplanner = "gates/mine.toml"\n', encoding="utf-8")
+    assert load({}).gates == {"planner": nowhere / "gates" / "mine.toml"}
+    with pytest.raises(UsageError, match="gates.planner in .* is 3"):
+        load({}, _filed(nowhere / "other", "[gates]\nplanner = 3\n"))
+
+
+def _filed(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / "bakeoff.toml").write_text(text, encoding="utf-8")
+    return folder
 
 
 # ---- endpoints -----------------------------------------------------------------------------------------------------

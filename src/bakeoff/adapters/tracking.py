@@ -255,6 +255,29 @@ class MlflowModelRegistry:
         with _answering(self._uri):
             self._client.set_registered_model_alias(name, alias, version)
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        if alias in self.aliases(name):
+            with _answering(self._uri):
+                self._client.delete_registered_model_alias(name, alias)
+
+    def stage(self, name: str, version: str) -> str | None:
+        with _answering(self._uri), _undeprecated():
+            found = getattr(self._client.get_model_version(name, version), "current_stage", None)
+        return None if found is None else str(found)
+
+    def set_stage(self, name: str, version: str, stage: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        move = getattr(self._client, "transition_model_version_stage", None)
+        if move is None:
+            return False
+        try:
+            with _answering(self._uri), _undeprecated():
+                move(name, version, stage)
+        except (MlflowException, UsageError):  # a server without stages says so in many ways
+            return False
+        return True
+
     def aliases(self, name: str) -> Mapping[str, str]:
         try:
             with _answering(self._uri):
@@ -385,6 +408,14 @@ def _answering(uri: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise _unreachable(uri, error) from error
+
+
+@contextmanager
+def _undeprecated() -> Iterator[None]:
+    """Model stages are deprecated; who still reads them shall find what is true."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @contextmanager

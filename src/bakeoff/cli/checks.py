@@ -16,7 +16,9 @@ from bakeoff.cli import connections
 from bakeoff.errors import Refused, Unreachable, UsageError
 from bakeoff.events.health import Finding
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.promotion.apply import ALIAS
+from bakeoff.promotion import registry as following
+from bakeoff.promotion.model import Drift, Registered
+from bakeoff.promotion.replicas import Gap, Replica
 from bakeoff.registry.model import ModelRegistry
 from bakeoff.settings import Settings
 
@@ -266,62 +268,15 @@ def endpoint_names(versions: Sequence[PolicyVersion], settings: Settings) -> lis
     ]
 
 
-# ---- the registry -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Registered:
-    """A version with a registered model, and whether it serves everyone."""
-
-    version: PolicyVersion
-    serves: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
-    """One place where the registry does not say what our table says."""
-
-    model: str
-    model_version: str
-    key: Literal["alias", "stage"]
-    found: str | None
-    expected: str | None  # alias: model version it must point at, None for nowhere
-
-
-def expected_stage(status: str) -> str | None:
-    """The tag ``stage`` of a model version, by its policy version's status; None: whatever is there."""
-    return {"candidate": "candidate", "approved": "candidate", "registered": None}.get(status, status)
-
-
-def drifts(
-    known: Sequence[Registered], aliases: Mapping[str, Mapping[str, str]], tags: Mapping[tuple[str, str], str | None]
-) -> list[Drift]:
-    """Differences, by model name and version. `aliases`: of each model; `tags`: its ``stage`` by (name, version)."""
-    found = []
-    for name in sorted({str(each.version.mlflow_model_name) for each in known}):
-        mine = [each for each in known if each.version.mlflow_model_name == name]
-        serving = next((str(each.version.mlflow_model_version) for each in mine if each.serves), None)
-        alias = aliases.get(name, {}).get(ALIAS)
-        if alias != serving:
-            found.append(Drift(model=name, model_version=alias or "", key="alias", found=alias, expected=serving))
-        for each in mine:
-            number = str(each.version.mlflow_model_version)
-            stage, expected = tags.get((name, number)), expected_stage(each.version.status)
-            if expected is not None and stage != expected:
-                found.append(Drift(model=name, model_version=number, key="stage", found=stage, expected=expected))
-    return found
+# ---- the registry, our tables, replicas --------------------------------------------------------------------------
 
 
 def registry(known: Sequence[Registered], models: ModelRegistry, *, repair: bool) -> list[Check]:
     """Compares, and with `repair` lets the registry follow our table."""
     try:
-        names = sorted({str(each.version.mlflow_model_name) for each in known})
-        aliases = {name: models.aliases(name) for name in names or ["bakeoff"]}
-        stages = {}
-        for each in known:
-            place = (str(each.version.mlflow_model_name), str(each.version.mlflow_model_version))
-            stages[place] = models.tags(*place).get("stage")
-        found = drifts(known, aliases, stages)
+        if not known:
+            models.aliases("bakeoff")  # whether it answers at all
+        found = following.look(models, known)
         return _told(found, len(known), models if repair else None)
     except Unreachable as error:
         return [Check(name="MLflow", state="unreachable", says=str(error).splitlines()[0], cure=error.cure)]
@@ -336,21 +291,48 @@ def _told(found: Sequence[Drift], count: int, models: ModelRegistry | None) -> l
 
 
 def _drift_check(drift: Drift, models: ModelRegistry | None) -> Check:
-    what = (
-        f"alias {ALIAS} of {drift.model}" if drift.key == "alias" else f"stage of {drift.model}/{drift.model_version}"
-    )
-    says = f"{what} is {drift.found or 'not set'}, our table says {drift.expected or 'none'}"
-    if drift.expected is None:
-        return Check(
-            name="MLflow",
-            state="note",
-            says=f"{says}: what serves now has no registered model",
-            cure="remove the alias in MLflow if something reads it",
-        )
+    says = f"{drift.place} is {drift.found or 'not set'}, our table says {drift.expected or 'none'}"
     if models is None:
         return Check(name="MLflow", state="wrong", says=says, cure="bakeoff doctor --repair")
-    if drift.key == "alias":
-        models.set_alias(drift.model, ALIAS, drift.expected)
-    else:
-        models.set_tag(drift.model, drift.model_version, "stage", drift.expected)
-    return Check(name="MLflow", state="note", says=f"{says}; repaired")
+    if following.repair(models, drift):
+        return Check(name="MLflow", state="note", says=f"{says}; repaired")
+    return Check(name="MLflow", state="note", says=f"{says}; this server does not take it, alias and tag say the same")
+
+
+def standing(policy_id: str, incumbent: PolicyVersion | None, promoted: str | None) -> list[Check]:
+    """Whether our own tables agree about who serves. `promoted`: policy version id of the last promotion or rollback,
+    None where there was none."""
+    if incumbent is None:
+        return []
+    if promoted is not None and promoted != incumbent.policy_version_id:
+        says = f"{incumbent.name} serves everyone, but the last promotion or rollback names another version"
+        cure = "somebody wrote past the commands; bakeoff rollback POLICY/VERSION sets both"
+        return [Check(name=f"serving {policy_id}", state="wrong", says=says, cure=cure)]
+    if incumbent.status != "production":
+        says = f"{incumbent.name} serves everyone, but its status is {incumbent.status}"
+        return [Check(name=f"serving {policy_id}", state="wrong", says=says, cure="bakeoff doctor --repair")]
+    return [fine(f"serving {policy_id}", f"{incumbent.name} serves everyone, and every table says so")]
+
+
+def replicas(known: Sequence[Replica], found: Sequence[Gap], names: Mapping[str, str], *, repair: bool) -> list[Check]:
+    """What serving processes hold, against what has traffic. `names`: policy version id -> as people type it; with
+    `repair` the caller forgets the silent ones."""
+    checks = [_gap(gap, names, repair=repair) for gap in found]
+    hale = len(known) - len(found)
+    if hale or not known:
+        says = f"{hale} serving, each with every version that has traffic" if known else "none has told of itself"
+        checks.insert(0, fine("replicas", says))
+    return checks
+
+
+def _gap(gap: Gap, names: Mapping[str, str], *, repair: bool) -> Check:
+    replica = gap.replica
+    if gap.kind == "silent":
+        says = f"{replica} was not seen since {replica.seen_at:%Y-%m-%d %H:%M:%S} UTC: it has died, or it hangs"
+        cure = "restart it; bakeoff doctor --repair forgets one that is gone"
+        if repair:
+            return Check(name="replicas", state="note", says=f"{says}; forgotten until it tells of itself again")
+        return Check(name="replicas", state="wrong", says=says, cure=cure)
+    lacks = ", ".join(names.get(version, version) for version in gap.versions)
+    says = f"{replica} has not loaded {lacks}, which has traffic: the last resort answers there"
+    return Check(name="replicas", state="wrong", says=says, cure="look at its log (memory, MLflow), then restart it")

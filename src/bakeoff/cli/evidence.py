@@ -28,6 +28,7 @@ def describe(conn: lookup.Conn, test: Experiment) -> dict[str, Any]:
     return {
         "experiment_id": ident,
         "name": test.name,
+        "kind": test.kind,
         "status": test.status,
         "treated": lookup.treated(conn, test).name,
         "control": control.name,
@@ -135,15 +136,29 @@ def state(body: Mapping[str, Any]) -> str:
     """Where a test stands, in one line."""
     if body["status"] == "created":
         return f"{body['treated']}: the test was created and has no traffic yet"
+    if body["kind"] == "holdback":
+        return _holdback_state(body)
     if body["status"] == "running":
         return f"{body['treated']} meets {body['treated_share']:.0%} of the units (phase {body['phase']})"
     return f"{body['treated']}: the test is {body['status']}, {body['reason']}"
+
+
+def _holdback_state(body: Mapping[str, Any]) -> str:
+    if body["status"] == "running":
+        share = f"{100 * body['treated_share']:g} % of the units"
+        return f"{body['treated']} serves everyone but {share}, who keep {body['control']} until it is over"
+    if body["status"] == "rolled_back":
+        return f"{body['control']} serves everyone again: {body['reason']}"
+    return f"the holdback is over, {body['treated']} serves everyone: {body['reason']}"
 
 
 def following(body: Mapping[str, Any], *, by_hand: bool = False) -> list[str]:
     """What to type next. `by_hand`: the evidence says advance, and a person has to."""
     if body["status"] == "created":
         return [f"next: bakeoff experiment start {body['treated']} --name {body['name']}"]
+    if body["kind"] == "holdback":
+        watch = f"next: bakeoff experiment watch --holdback{task_words(body)}"
+        return [watch] if body["status"] == "running" else []
     if body["status"] == "shipped":
         return [f"next: bakeoff promote {body['treated']} --explain"]
     if body["status"] == "running":

@@ -42,6 +42,7 @@ _SPEC: dict[str, Any] = {
 }
 spec_option = click.option("--spec", "spec_file", required=True, **_SPEC)
 spec_if_new_option = click.option("--spec", "spec_file", **_SPEC)
+holdback_option = click.option("--holdback", is_flag=True, help="The holdback of the last promotion, not a test.")
 name_option = click.option("--name", "test_name", help="Name of the test; each is used once.  [default: test-VERSION]")
 
 
@@ -216,18 +217,26 @@ def duration(text: str) -> timedelta:
 
 @experiment.command()
 @task_option
+@holdback_option
 @click.option("--every", type=duration, metavar="DURATION", help="Look again and again, for instance 1h.")
 @click.option("--times", type=click.IntRange(min=1), help="How many looks.  [default: until the test ends]")
 @click.option("--dry-run", is_flag=True, help="Print the evidence and the advice; keep no evidence, change nothing.")
 @click.option("--afresh", is_flag=True, help="Read the whole log again instead of what is new in it.")
 @as_json
 def watch(
-    task_name: str, every: timedelta | None, times: int | None, dry_run: bool, afresh: bool, as_json: bool
+    task_name: str,
+    holdback: bool,
+    every: timedelta | None,
+    times: int | None,
+    dry_run: bool,
+    afresh: bool,
+    as_json: bool,
 ) -> None:
     """Look at the running test, store what is seen as evidence, and do what it says.
 
     Harm rolls back at once, enough evidence widens the test or ends it. Shipping itself is left to a person:
     `bakeoff promote`. Run it by the hour or by the day, as you like: the intervals hold at every look.
+    With --holdback it looks at the units that kept the old version after a promotion: harm goes back to that version.
 
     \b
     Example: bakeoff experiment watch --dry-run
@@ -239,7 +248,7 @@ def watch(
     looks: list[dict[str, Any]] = []
     with deps() as wired:
         with wired.db.transaction() as conn:
-            running = lookup.running_test(conn, policy_id(task_name))
+            running = _running(conn, policy_id(task_name), holdback=holdback)
         body, text = _look(wired, task, running, dry_run=dry_run, afresh=afresh)
         looks.append(_short(body))
         while every is not None and body["status"] == "running" and len(looks) != times:
@@ -251,6 +260,10 @@ def watch(
             except Unreachable as error:
                 looks.append({"looked_at": None, "verdict": None, "reason": str(error)})
     answer(as_json, body if every is None else body | {"looks": looks}, text)
+
+
+def _running(conn: lookup.Conn, policy: str, *, holdback: bool) -> Experiment:
+    return lookup.running_holdback(conn, policy) if holdback else lookup.running_test(conn, policy)
 
 
 def _look(wired: Deps, task: Task, test: Experiment, *, dry_run: bool, afresh: bool) -> tuple[dict[str, Any], str]:
@@ -316,13 +329,13 @@ def ramp(task_name: str, rules: tuple[Rule, ...], signed_by: str, reason: str, a
 @task_option
 @as_json
 def status(task_name: str, as_json: bool) -> None:
-    """The tests of a task's policy: the newest with its phases, waivers and last evidence. Looks at nothing new.
+    """The tests and holdbacks of a task's policy: the newest with its phases, waivers and last evidence.
 
     \b
     Example: bakeoff experiment status
     """
     with deps() as wired, wired.db.transaction() as conn:
-        known = experiments.tests(conn, policies.find_policy(conn, policy_id(task_name)).policy_id)
+        known = lookup.all_experiments(conn, policies.find_policy(conn, policy_id(task_name)).policy_id)
         bodies = [describe(conn, each) for each in known]
         last = lookup.last_look(conn, known[-1]) if known else None
     if not bodies:
@@ -337,10 +350,11 @@ def status(task_name: str, as_json: bool) -> None:
 
 @experiment.command()
 @task_option
+@holdback_option
 @click.option("--reason", required=True, help="What you saw.")
 @click.option("--rollback", "rolled_back", is_flag=True, help="You saw harm: record it as rolled back.")
 @as_json
-def stop(task_name: str, reason: str, rolled_back: bool, as_json: bool) -> None:
+def stop(task_name: str, holdback: bool, reason: str, rolled_back: bool, as_json: bool) -> None:
     """End the running test without a verdict; everyone is served by the incumbent again, from the next decision on.
 
     It needs no statistics and no other process, and nothing starts the test again: another try is another test.
@@ -351,7 +365,13 @@ def stop(task_name: str, reason: str, rolled_back: bool, as_json: bool) -> None:
     """
     with deps() as wired:
         with wired.db.transaction() as conn:
-            running = lookup.running_test(conn, policy_id(task_name))
+            running = _running(conn, policy_id(task_name), holdback=holdback)
+            if holdback and rolled_back:
+                kept = describe(conn, running)["control"]
+                raise UsageError(
+                    "ending a holdback gives everyone the new version, which is no rollback",
+                    cure=f'to go back: bakeoff rollback {kept} --by "Your Name" --reason "..."',
+                )
         stopped = lifecycle.stop_experiment(wired, running, reason=reason, rolled_back=rolled_back)
         with wired.db.transaction() as conn:
             body = describe(conn, stopped)

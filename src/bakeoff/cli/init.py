@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -124,13 +125,19 @@ def as_toml(chosen: Mapping[str, Any]) -> str:
         else:
             lines.append(f"# {key} = {_COMMENTS[key]}")
     for key, named in tables.items():  # last: what follows a table's name belongs to the table
-        for name, table in named.items():
-            lines += [
-                "",
-                f"[{key}.{_literal(name)}]",
-                *(f"{word} = {_literal(value)}" for word, value in table.items()),
-            ]
+        plain = {name: value for name, value in named.items() if not isinstance(value, Mapping)}
+        lines += _table(key, plain) if plain else []
+        for name in named.keys() - plain.keys():
+            lines += _table(f"{key}.{_literal(name)}", named[name])
     return "\n".join([*lines, *([] if "endpoints" in tables else _SERVER)]) + "\n"
+
+
+def _table(title: str, values: Mapping[str, Any]) -> list[str]:
+    return ["", f"[{title}]", *(f"{_word(word)} = {_literal(value)}" for word, value in values.items())]
+
+
+def _word(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _literal(key)
 
 
 _COMMENTS: Mapping[str, str] = {

@@ -12,7 +12,7 @@ from bakeoff.cli.verdicts import gate_text
 from bakeoff.datasets.split import SLICES
 from bakeoff.errors import UsageError
 from bakeoff.gates.load import read_gate
-from bakeoff.gates.model import Outcome
+from bakeoff.gates.model import Gate, Outcome
 from bakeoff.gates.slices import warning
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
@@ -28,7 +28,7 @@ REFUSED = 3  # exit code of a gate that does not pass
     "--gate",
     "gate_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The rules, a TOML file.  [default: the task's]",
+    help="The rules, a TOML file.  [default: [gates] in bakeoff.toml, else the task's]",
 )
 @dataset_option
 @sample_option
@@ -72,7 +72,7 @@ def gate(
             incumbent = _other_side(conn, candidate, against)
             dataset = find_dataset(conn, task_of(conn, candidate), dataset_name)
         task = plugins.load_task(dataset.task)
-        rules = read_gate(gate_file or _gate_file(task))
+        rules = read_gate(gate_file) if gate_file else _in_force(wired, task)
         reading = lifecycle.open_slices(wired, task, dataset, rules, (candidate, incumbent), slices=slices, fresh=fresh)
         say(f"{candidate.name} against {incumbent.name} on dataset {dataset.version}, {reading}, gate {rules.name!r}")
         sides = [
@@ -112,7 +112,12 @@ def _other_side(conn: policies.Conn, candidate: PolicyVersion, against: str | No
     return other
 
 
-def _gate_file(task: Task) -> Path:
-    if task.gate_file is None:
-        raise UsageError(f"task {task.name!r} brings no gate file", cure="name the rules: --gate my_gate.toml")
-    return task.gate_file
+def _in_force(wired: lifecycle.Deps, task: Task) -> Gate:
+    rules = wired.gate_in_force(task.name)
+    if rules is None:
+        raise UsageError(
+            f"task {task.name!r} brings no gate file",
+            cure=f"name the rules: --gate my_gate.toml, or for good in bakeoff.toml:\n    [gates]\n    {task.name} = "
+            '"my_gate.toml"',
+        )
+    return rules

@@ -130,6 +130,11 @@ def of_version(conn: Conn, version: PolicyVersion) -> dict[str, Any]:
         "approval_ended": _ended(conn, version),
         "rejection": _rejection(conn, version),
         "experiments": [_test(conn, test) for test in lookup.tests_of(conn, version)],
+        "holdbacks": [
+            _test(conn, held)
+            for held in experiments.holdbacks(conn, version.policy_id)
+            if experiments.treated(conn, held) == version.policy_version_id
+        ],
         "promotions": [
             {"kind": p["kind"], "at": p["promoted_at"].isoformat(), "by": p["signed_by"], "reason": p["reason"]}
             for p in promotion.promotions(conn, version.policy_id)

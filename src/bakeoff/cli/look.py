@@ -1,7 +1,5 @@
-"""``bakeoff status``, ``trace`` and ``doctor``"""
+"""``bakeoff status`` and ``doctor``"""
 
-import uuid
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,14 +7,15 @@ from typing import Any
 import click
 
 from bakeoff import bootstrap, plugins, settings
-from bakeoff.cli import checks, lineage, lookup
-from bakeoff.cli.session import answer, as_json, deps, outline, table
+from bakeoff.cli import agreement, checks, lineage, lookup
+from bakeoff.cli.session import answer, as_json, deps, table
 from bakeoff.cli.standing import Next, RunningTest, Standing, VersionFacts, first_command, next_command
 from bakeoff.datasets import store as datasets
 from bakeoff.errors import UsageError
 from bakeoff.events import health
 from bakeoff.events import store as events
 from bakeoff.experiments import store as experiments
+from bakeoff.experiments.model import Experiment
 from bakeoff.gates import store as gates
 from bakeoff.lifecycle import Deps
 from bakeoff.policies import store as policies
@@ -79,7 +78,8 @@ def read_standing(conn: lookup.Conn, policy: Policy) -> Standing:
         explorer=None if explorer is None else names[explorer],
         explorer_bp=explorer_bp,
         last_resort=None if policy.last_resort is None else names[policy.last_resort],
-        running=_running(conn, policy.policy_id, names),
+        running=_running(conn, experiments.running_test(conn, policy.policy_id), names),
+        holdback=_running(conn, experiments.running_holdback(conn, policy.policy_id), names),
         events=log.events,
         decisions=log.decisions,
         dataset=None if newest is None else newest.version,
@@ -131,8 +131,7 @@ def _latest_report(conn: lookup.Conn, policy_version_id: str) -> gates.StoredRep
         return None
 
 
-def _running(conn: lookup.Conn, policy_id: str, names: dict[str, str]) -> RunningTest | None:
-    test = experiments.running_test(conn, policy_id)
+def _running(conn: lookup.Conn, test: Experiment | None, names: dict[str, str]) -> RunningTest | None:
     if test is None:
         return None
     phase = experiments.phases(conn, test.experiment_id)[-1]
@@ -161,6 +160,7 @@ def _body(standing: Standing, following: Next) -> dict[str, Any]:
         "explorer_share": standing.explorer_bp / 10_000,
         "last_resort": standing.last_resort,
         "test": None if running is None else asdict(running),
+        "holdback": None if standing.holdback is None else asdict(standing.holdback),
         "events": standing.events,
         "decisions": standing.decisions,
         "dataset": standing.dataset,
@@ -180,6 +180,7 @@ def _text(standing: Standing, following: Next) -> str:
         _indented(table([_version_row(facts, standing) for facts in standing.versions])),
         "",
         *_test_lines(standing.running),
+        *_holdback_lines(standing),
         f"  log   {standing.decisions} decisions, {standing.events - standing.decisions} outcomes; {dataset}",
         f"  next  {following.command}",
         f"        {following.why}",
@@ -205,6 +206,18 @@ def _test_lines(test: RunningTest | None) -> list[str]:
     return [head, f"        {test.looked_at:%Y-%m-%d %H:%M}: {test.verdict}, {test.reason}"]
 
 
+def _holdback_lines(standing: Standing) -> list[str]:
+    held = standing.holdback
+    if held is None:
+        return []
+    task = "" if standing.task == "planner" else f" --task {standing.task}"
+    seen = "nobody looked yet" if held.verdict is None else f"{held.verdict}, {held.reason}"
+    return [
+        f"  held  {held.treated_bp / 100:g} % keep what {held.treated} replaced, {held.units} units so far; {seen}",
+        f"        bakeoff experiment watch --holdback{task}",
+    ]
+
+
 def _version_row(facts: VersionFacts, standing: Standing) -> dict[str, Any]:
     roles = {standing.incumbent: "incumbent", standing.explorer: "explorer", standing.last_resort: "last resort"}
     return {
@@ -224,56 +237,12 @@ def _indented(text: str) -> str:
 
 
 @click.command()
-@click.argument("name", metavar="ID")
-@as_json
-def trace(name: str, as_json: bool) -> None:
-    """Follow a thing both ways: a decision id, planner_policy/3, models:/planner_model/1 or a dataset's digest.
-
-    A decision leads to its request, variant, policy version, model, run, dataset and outcomes; a version to its
-    model, run, dataset, approvals and tests; a dataset to every version that learnt from it.
-
-    \b
-    Example: bakeoff trace planner_policy/3
-    """
-    with deps() as wired, wired.db.transaction() as conn:
-        body = _trace(conn, name)
-    if body is None:
-        raise UsageError(
-            f"{name!r} is no decision, policy version, model or dataset that is known here",
-            cure="type for instance: bakeoff trace planner_policy/1 (bakeoff policy list shows the versions)",
-        )
-    request = body.pop("request", None)  # pages long: for machines
-    rest = "" if request is None else f"\nrequest: {len(str(request))} characters, shown by --json"
-    answer(as_json, body | ({} if request is None else {"request": request}), outline(body) + rest)
-
-
-def _trace(conn: lookup.Conn, name: str) -> dict[str, Any] | None:
-    if name.startswith(lineage.MODELS):
-        return lineage.of_model(conn, name)
-    if name.startswith("sha256:"):
-        return lineage.of_dataset(conn, name)
-    if _is_uuid(name):
-        return lineage.of_decision(conn, name)
-    if "/" in name:
-        return lineage.of_version(conn, policies.find_version(conn, name))
-    return None
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
-@click.command()
-@click.option("--repair", is_flag=True, help="Let the registry follow our table where the two differ.")
+@click.option("--repair", is_flag=True, help="Put right what differs: the registry follows our tables.")
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
-    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether the registry says
-    what our table says.
+    """Check versions, the machine, servers of models (endpoints), the database, MLflow, and whether our tables, the
+    registry and the processes that serve say the same about who gets what.
 
     Exit code 0 where nothing is wrong, 4 where something does not answer, 3 for anything else.
 
@@ -293,7 +262,9 @@ def doctor(ctx: click.Context, repair: bool, as_json: bool) -> None:
                 results += _signatures(found, wired)
                 results += _logs(wired)
                 results += checks.endpoint_names(_versions(wired), found)
-                results += checks.registry(_registered(wired), wired.models, repair=repair)
+                results += agreement.standing(wired, repair=repair)
+                results += agreement.replicas(wired, repair=repair)
+                results += agreement.registry(wired, repair=repair)
     rows = [asdict(check) for check in results]
     answer(as_json, {"checks": rows, "at": bootstrap.utc_now().isoformat()}, checks.as_text(results))
     if worst := checks.exit_code(results):
@@ -325,15 +296,3 @@ def _logs(wired: Deps) -> list[checks.Check]:
 def _versions(wired: Deps) -> list[PolicyVersion]:
     with wired.db.transaction() as conn:
         return [each for policy in policies.all_policies(conn) for each in policies.versions(conn, policy.policy_id)]
-
-
-def _registered(wired: Deps) -> Sequence[checks.Registered]:
-    with wired.db.transaction() as conn:
-        found = []
-        for policy in policies.all_policies(conn):
-            incumbent = lookup.find_incumbent(conn, policy.policy_id)
-            serving = None if incumbent is None else incumbent.policy_version_id
-            for version in policies.versions(conn, policy.policy_id):
-                if version.mlflow_model_name is not None:
-                    found.append(checks.Registered(version=version, serves=version.policy_version_id == serving))
-        return found

@@ -108,11 +108,33 @@ def running_test(conn: Conn, policy_id: str) -> Experiment:
     policies.find_policy(conn, policy_id)
     found = experiments.running_test(conn, policy_id)
     if found is None:
+        held = experiments.running_holdback(conn, policy_id) is not None
         raise UsageError(
-            f"no test of {policy_id} is running",
-            cure=f"bakeoff experiment start {policy_id}/VERSION --spec FILE starts one",
+            f"no test of {policy_id} is running" + (", but a holdback is" if held else ""),
+            cure="the same with --holdback"
+            if held
+            else f"bakeoff experiment start {policy_id}/VERSION --spec FILE starts one",
         )
     return found
+
+
+def running_holdback(conn: Conn, policy_id: str) -> Experiment:
+    policies.find_policy(conn, policy_id)
+    found = experiments.running_holdback(conn, policy_id)
+    if found is None:
+        raise UsageError(
+            f"no holdback of {policy_id} is running",
+            cure="bakeoff promote opens one; bakeoff experiment status shows what there was",
+        )
+    return found
+
+
+def all_experiments(conn: Conn, policy_id: str) -> list[Experiment]:
+    """Tests and holdbacks in the order in which they began; those that have not begun last."""
+    known = [*experiments.tests(conn, policy_id), *experiments.holdbacks(conn, policy_id)]
+    return sorted(
+        known, key=lambda each: (each.started_at is None, each.started_at or datetime.min.replace(tzinfo=UTC))
+    )
 
 
 def open_test(conn: Conn, policy_id: str) -> Experiment:

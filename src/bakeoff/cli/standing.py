@@ -56,6 +56,7 @@ class Standing:
     decisions: int
     dataset: str | None  # version of the newest dataset
     dataset_digest: str | None
+    holdback: RunningTest | None = None  # few units keep what the last promotion replaced; treated: what it moved
     external_since: datetime | None = None  # where the application itself is the incumbent: since when it answers
 
 

@@ -87,6 +87,24 @@ def prompt(task: Task, row: str, request: Request, seen: Counter[str]) -> Iterat
     seen["prompts rendered"] += 1
 
 
+def beginning(task: Task, requests: Sequence[Request]) -> Iterator[Finding]:
+    """System messages are one text for all requests: a local engine reads them once, not with every prompt."""
+    found: set[str] = set()
+    for request in requests:
+        try:
+            messages = task.render(request)
+            found.add("".join(message.content for message in messages if message.role == "system"))
+        except Exception:  # `prompt` says so
+            return
+    if len(found) > 1:
+        yield note(
+            "render",
+            f"the system message has {len(found)} texts over {len(requests)} rows",
+            expected="one for all requests: a local engine reads it once and shares it",
+            change="move what differs from request to request into the user message",
+        )
+
+
 def need(task: Task, row: Episode, row_id: str) -> Iterator[Finding]:
     found, findings = steady("need", row_id, task.need, row.request)
     yield from findings

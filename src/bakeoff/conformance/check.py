@@ -39,6 +39,7 @@ def _over(task: Task, rows: Sequence[Episode], seen: Counter[str]) -> Iterator[F
     known = {kind(finding) for finding in found}  # what real rows show needs no hard ones
     stressed = shown.stressed(task, [row.request for row in rows], seen)
     yield from (finding for finding in stressed if kind(finding) not in known)
+    yield from until_broken(answers.beginning(task, [row.request for row in rows]))
     lived = [row for row in rows if not is_bare(row)]
     if lived:
         yield from until_broken(_learnt(task, lived, seen))

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import fsspec
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bakeoff.datasets import table
@@ -118,6 +119,14 @@ def split_of_example(uri: str, example_id: str) -> str | None:
         found = file.read(columns=["example_id", "split"])
     at: int = found["example_id"].index(example_id).as_py()
     return None if at < 0 else str(found["split"][at].as_py())
+
+
+def rows_of_unit(uri: str, unit_id: str) -> dict[str, int]:
+    """How many rows of a unit a dataset holds, by split; reads two columns only. Raises as `load`."""
+    with parquet(uri) as file:
+        found = file.read(columns=["unit_id", "split"])
+    counts = found.filter(pc.equal(found["unit_id"], unit_id))["split"].value_counts().to_pylist()
+    return {str(each["values"]): int(each["counts"]) for each in counts}
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from bakeoff.experiments.assign import assign
 from bakeoff.experiments.load import read_spec
 from bakeoff.experiments.model import Experiment, Snapshot
 from bakeoff.fingerprint import short
-from bakeoff.gates.load import read_gate
 from bakeoff.gates.model import GateReport, Outcome
 from bakeoff.inference.model import Decoding, ModelRef, PolicySpec, Price
 from bakeoff.lifecycle import Deps
@@ -256,9 +255,9 @@ def _adapter(spec: PolicySpec) -> str:
 
 
 def _judge(stage: Stage, story: Story, cast: Cast, version: PolicyVersion, dataset: Dataset) -> GateReport:
-    if stage.task.gate_file is None:
+    rules = stage.deps.gate_in_force(stage.task.name)
+    if rules is None:
         raise Refused(f"task {stage.task.name} brings no gate file")
-    rules = read_gate(stage.task.gate_file)
     sides = {"tuned": version, "incumbent": cast.incumbent, "heuristic": cast.heuristic, "random": cast.random}
     with _stage(stage, story, "replay", "held-out households through every policy") as digests:
         reading = lifecycle.open_slices(stage.deps, stage.task, dataset, rules, (version, cast.incumbent))

@@ -4,6 +4,7 @@ import textwrap
 from typing import Any
 
 from bakeoff.demo.story import Story
+from bakeoff.promotion.model import HOLDBACK_BP
 from bakeoff.replay.model import ReplayReport
 
 _SHOWN = ("plan_alignment_score", "predicted_edits", "constraint_respect_score", "meal_diversity_score")
@@ -69,7 +70,7 @@ def as_text(story: Story) -> str:
 def _title(story: Story) -> str:
     name = story.version.name if story.version else "the new version"
     titles = {
-        "shipped": f"SHIPPED: {name} serves everyone",
+        "shipped": f"SHIPPED: {name} serves everyone but {HOLDBACK_BP / 100:g} %, who are held back and watched",
         "held": f"HELD: {name} needs more evidence",
         "kept": f"KEPT: the incumbent stays, {name} did not prove better",
         "rolled_back": f"ROLLED BACK: {name} did harm",

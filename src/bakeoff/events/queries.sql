@@ -112,3 +112,12 @@ select n.unit_id, n.need_id, n.request_digest, nullif(n.known_at, 'infinity'), r
       and e.occurred_at < n.known_at and e.received_at < n.known_at
 ) as told
 from needs n join requests r on r.digest = n.request_digest;
+
+-- name: event_decision(event_id)$
+select decision_id from events where event_id = :event_id;
+
+-- name: decisions_of_unit(unit_id)
+-- Oldest first, each with how many outcomes it has.
+select d.decision_id, d.task, d.need_id, d.occurred_at, d.experiment_id, d.policy_version_id, d.served_policy_version_id,
+       d.origin, (select count(*) from events o where o.decision_id = d.decision_id and o.role <> 'decision') as outcomes
+from events d where d.unit_id = :unit_id and d.role = 'decision' order by d.occurred_at, d.event_id;

@@ -81,6 +81,17 @@ def outcomes_of(conn: Conn, decision_id: str) -> list[dict[str, Any]]:
     return list(queries.outcomes_of(conn, decision_id=decision_id))
 
 
+def decision_of_event(conn: Conn, event_id: str) -> str | None:
+    """The decision that an event belongs to; None for an unknown event."""
+    found = queries.event_decision(conn, event_id=event_id)
+    return None if found is None else str(found)
+
+
+def decisions_of_unit(conn: Conn, unit_id: str) -> list[dict[str, Any]]:
+    """What was ever decided for a unit, oldest first, without requests and answers."""
+    return [dict(row) for row in queries.decisions_of_unit(conn, unit_id=unit_id)]
+
+
 def episodes(
     conn: Conn, task: str, *, since: datetime, until: datetime, experiment_id: str | None = None
 ) -> Iterator[Episode]:

@@ -84,7 +84,7 @@ def _served(experiment: Experiment, variant: Variant, phases: list[Phase], versi
 
 
 def _experiments(conn: store.Conn, policy_id: str) -> list[Experiment]:
-    tests = store.tests(conn, policy_id)
+    tests = [*store.tests(conn, policy_id), *store.holdbacks(conn, policy_id)]
     try:
         return [store.default_experiment(conn, policy_id), *tests]
     except UsageError:

@@ -162,11 +162,12 @@ class ExperimentSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
-    """An online test, or a policy's default experiment, which serves everyone that no test takes."""
+    """An online test, a policy's default experiment, which serves everyone that no other takes, or the holdback after
+    a promotion: a test whose treated arm is what everyone gets and whose control keeps what that replaced."""
 
     experiment_id: str  # also the salt of the assignment; never reused
     policy_id: str
-    kind: Literal["default", "test"]
+    kind: Literal["default", "test", "holdback"]
     status: Literal["created", "running", "shipped", "rolled_back", "kept", "stopped"]
     name: str | None = None  # as people call it; None where it was made before names were kept
     spec: ExperimentSpec | None = None  # None for the default experiment, and where it cannot be read

@@ -17,7 +17,7 @@ update experiments set status = 'running', started_at = :now where experiment_id
 
 -- name: end_experiment(status, reason, now, experiment_id)!
 update experiments set status = :status, reason = :reason, ended_at = :now
-where experiment_id = :experiment_id and kind = 'test' and status = 'running';
+where experiment_id = :experiment_id and kind <> 'default' and status = 'running';
 
 -- name: experiment(experiment_id)^
 select * from experiments where experiment_id = :experiment_id;
@@ -27,6 +27,12 @@ select * from experiments where policy_id = :policy_id and kind = 'default';
 
 -- name: running_test(policy_id)^
 select * from experiments where policy_id = :policy_id and kind = 'test' and status = 'running';
+
+-- name: running_holdback(policy_id)^
+select * from experiments where policy_id = :policy_id and kind = 'holdback' and status = 'running';
+
+-- name: holdbacks(policy_id)
+select * from experiments where policy_id = :policy_id and kind = 'holdback' order by created_at, experiment_id;
 
 -- name: tests(policy_id)
 select * from experiments where policy_id = :policy_id and kind = 'test' order by created_at, experiment_id;
@@ -62,6 +68,9 @@ select * from exposures where experiment_id = :experiment_id and unit_id = :unit
 
 -- name: exposures(experiment_id)
 select * from exposures where experiment_id = :experiment_id order by unit_id collate "C";
+
+-- name: exposures_of_unit(unit_id)
+select * from exposures where unit_id = :unit_id order by occurred_at, experiment_id;
 
 -- name: count_exposures(experiment_id)$
 select count(*) from exposures where experiment_id = :experiment_id;

@@ -108,7 +108,7 @@ def look(
     """What the events of both arms say of needs that matured by `now`, and what to do about it. Of this only what is
     derived from the log is stored (see `fold`; `afresh`: from scratch)."""
     spec = experiment.spec
-    if spec is None and experiment.kind == "test":
+    if spec is None and experiment.kind != "default":
         raise UsageError(
             f"the spec of test {experiment.name or experiment.experiment_id} cannot be read: another version of "
             "bakeoff wrote it",
@@ -167,14 +167,15 @@ def act_on(
     conn: store.Conn, experiment_id: str, snapshot: Snapshot, now: datetime, *, by_hand: bool = False
 ) -> Experiment:
     """The next phase, or the end. Evidence about an earlier phase or an ended test changes nothing; where the spec says
-    that a person widens, `by_hand` says that one does."""
+    that a person widens, `by_hand` says that one does. A holdback that shows harm goes on: to end it alone would give
+    everyone what harms, so whoever acts on it goes back to its control first (`lifecycle.act_on`)."""
     experiment, verdict = store.find_experiment(conn, experiment_id), snapshot.advice.verdict
     if experiment.status != "running" or experiment.spec is None:
         return experiment
     is_current = store.phases(conn, experiment_id)[-1].number == snapshot.phase_number
     if verdict == "advance" and is_current and (by_hand or experiment.spec.widened_by == "monitor"):
         _widen(conn, experiment_id, snapshot, now)
-    elif verdict in ENDS:
+    elif verdict in ENDS and not (experiment.kind == "holdback" and verdict == "rollback"):
         store.end(conn, experiment_id, status=ENDS[verdict], reason=snapshot.advice.reason, now=now)
     return store.find_experiment(conn, experiment_id)
 

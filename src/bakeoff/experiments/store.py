@@ -113,7 +113,7 @@ def set_running(conn: Conn, experiment_id: str, *, now: datetime) -> None:
 
 
 def end(conn: Conn, experiment_id: str, *, status: str, reason: str, now: datetime) -> None:
-    """Ends a running test: its units are served by the default experiment from the next decision on."""
+    """Ends a running test or holdback: its units are served by the default experiment from the next decision on."""
     queries.end_experiment(conn, experiment_id=experiment_id, status=status, reason=reason, now=now)
 
 
@@ -134,6 +134,12 @@ def default_experiment(conn: Conn, policy_id: str) -> Experiment:
             cure=f"adopt what you start from: bakeoff policy adopt {policy_id}/1 --by NAME --reason ...",
         )
     return _experiment(row)
+
+
+def is_served(conn: Conn, policy_id: str) -> bool:
+    """Whether the policy's default experiment serves anybody yet."""
+    row = queries.default_experiment(conn, policy_id=policy_id)
+    return row is not None and bool(phases(conn, str(row["experiment_id"])))
 
 
 def open_default(
@@ -190,6 +196,23 @@ def tests(conn: Conn, policy_id: str) -> list[Experiment]:
     return [_experiment(row) for row in queries.tests(conn, policy_id=policy_id)]
 
 
+def running_holdback(conn: Conn, policy_id: str) -> Experiment | None:
+    row = queries.running_holdback(conn, policy_id=policy_id)
+    return None if row is None else _experiment(row)
+
+
+def holdbacks(conn: Conn, policy_id: str) -> list[Experiment]:
+    """All holdbacks of a policy, oldest first."""
+    return [_experiment(row) for row in queries.holdbacks(conn, policy_id=policy_id)]
+
+
+def running(conn: Conn, policy_id: str) -> tuple[Experiment, ...]:
+    """The test and the holdback that are on, beside the default."""
+    return tuple(
+        found for found in (running_test(conn, policy_id), running_holdback(conn, policy_id)) if found is not None
+    )
+
+
 def variants(conn: Conn, experiment_id: str) -> list[Variant]:
     return [_build(Variant, row) for row in queries.variants(conn, experiment_id=experiment_id)]
 
@@ -204,7 +227,7 @@ def phases(conn: Conn, experiment_id: str) -> list[Phase]:
 
 
 def in_force(conn: Conn, policy_id: str, unit_id: str) -> dict[str, InForce]:
-    """What serves `policy_id` now, by kind of experiment: 'default', and 'test' while one is running."""
+    """What serves `policy_id` now, by kind of experiment: 'default', and 'test' and 'holdback' while they run."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in queries.in_force(conn, policy_id=policy_id, unit_id=unit_id):
         rows.setdefault(row["kind"], []).append(row)
@@ -233,6 +256,11 @@ def exposure(conn: Conn, experiment_id: str, unit_id: str) -> Exposure | None:
 
 def exposures(conn: Conn, experiment_id: str) -> list[Exposure]:
     return [_build(Exposure, row) for row in queries.exposures(conn, experiment_id=experiment_id)]
+
+
+def exposures_of_unit(conn: Conn, unit_id: str) -> list[Exposure]:
+    """Every test and holdback that a unit met, oldest first."""
+    return [_build(Exposure, row) for row in queries.exposures_of_unit(conn, unit_id=unit_id)]
 
 
 def count_exposures(conn: Conn, experiment_id: str) -> int:
@@ -322,7 +350,7 @@ def _experiment(row: Mapping[str, Any]) -> Experiment:
 def _spec(row: Mapping[str, Any]) -> ExperimentSpec | None:
     """None where it cannot be read (another version of bakeoff wrote it): such a test can still be stopped."""
     try:
-        return parse_spec(row["spec"]) if row["kind"] == "test" else None
+        return None if row["kind"] == "default" else parse_spec(row["spec"])
     except UsageError:
         return None
 

@@ -33,3 +33,16 @@ values (:task, :opening, :slice, :since, :opened_at, :dataset_digest, :reason);
 
 -- name: digests(policy_version_id)
 select digest from gate_reports where policy_version_id = :policy_version_id order by created_at, digest;
+
+-- name: about(digest)^
+select digest, policy_version_id, incumbent_version_id, dataset_digest, verdict, attempt, created_at,
+       report -> 'subject' as subject
+from gate_reports where digest = :digest;
+
+-- name: reports_on_replays(digests)
+-- Reports that compared one of these replays, oldest first.
+select digest, policy_version_id, incumbent_version_id, dataset_digest, verdict, attempt, created_at,
+       report -> 'subject' as subject
+from gate_reports
+where report -> 'subject' ->> 'candidate_replay' = any (:digests) or report -> 'subject' ->> 'incumbent_replay' = any (:digests)
+order by created_at, digest;

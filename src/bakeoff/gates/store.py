@@ -1,5 +1,6 @@
 """Gate reports and opened slices in PostgreSQL, append-only. The caller owns the transaction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +89,17 @@ def answer_to(conn: Conn, question: str) -> GateReport | None:
 def latest(conn: Conn, policy_version_id: str) -> StoredReport | None:
     row = queries.latest_report(conn, policy_version_id=policy_version_id)
     return None if row is None else _stored(row)
+
+
+def about(conn: Conn, digest: str) -> dict[str, Any] | None:
+    """What a report is about, without its content (which may have been changed); None: there is none."""
+    row = queries.about(conn, digest=digest)
+    return None if row is None else dict(row)
+
+
+def on_replays(conn: Conn, digests: Sequence[str]) -> list[dict[str, Any]]:
+    """What reports are about that compared one of these replays, oldest first."""
+    return [dict(row) for row in queries.reports_on_replays(conn, digests=list(digests))]
 
 
 def judged_datasets(conn: Conn, task: str) -> list[str]:

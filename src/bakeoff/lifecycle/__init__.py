@@ -24,16 +24,19 @@ from bakeoff.lifecycle.experiment import (
 from bakeoff.lifecycle.judge import gate
 from bakeoff.lifecycle.learn import build_dataset, check_skew, create_policy, register, train
 from bakeoff.lifecycle.log import decide, import_events, log_outcome
-from bakeoff.lifecycle.promote import adopt, name_last_resort, plan, plan_back, promote
+from bakeoff.lifecycle.promote import adopt, already, follow_registry, name_last_resort, plan, plan_back, promote
 from bakeoff.lifecycle.replay import replay, replay_shard
 from bakeoff.lifecycle.reporting import write_report
 from bakeoff.lifecycle.slices import open_slices
+from bakeoff.promotion.model import Carried
 
 __all__ = [
+    "Carried",
     "Deps",
     "Progress",
     "act_on",
     "adopt",
+    "already",
     "approve",
     "build_dataset",
     "check_approval",
@@ -43,6 +46,7 @@ __all__ = [
     "create_policy",
     "decide",
     "find_report",
+    "follow_registry",
     "force_variant",
     "gate",
     "import_events",

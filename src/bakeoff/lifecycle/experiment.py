@@ -23,6 +23,8 @@ from bakeoff.experiments.model import (
 from bakeoff.experiments.plan import Outlook, outlook
 from bakeoff.lifecycle.approve import check_approval
 from bakeoff.lifecycle.deps import Deps
+from bakeoff.lifecycle.promote import plan_back, promote
+from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.task import Episode, Task
 
@@ -120,9 +122,17 @@ def act_on(
 ) -> Experiment:
     """Carries out what the evidence says: the next phase, or the end of the test. Evidence about an earlier
     phase, or about a test that has ended, changes nothing. `by_hand`: a person widens (`ramp`). Shipping is not done
-    here: it needs a person (`promote`)."""
+    here: it needs a person (`promote`). Harm does not: of a test it ends the test, of a holdback everyone goes back to
+    what the held-back units kept."""
     with deps.db.transaction() as conn:
-        return test_run.act_on(conn, experiment.experiment_id, snapshot, now, by_hand=by_hand)
+        after = test_run.act_on(conn, experiment.experiment_id, snapshot, now, by_hand=by_hand)
+        if after.kind != "holdback" or after.status != "running" or snapshot.advice.verdict != "rollback":
+            return after
+        roles = {variant.role: variant for variant in experiments.variants(conn, after.experiment_id)}
+        kept = policies.version_by_id(conn, roles["control"].policy_version_id)
+    promote(deps, plan_back(deps, kept.name), signed_by="monitor", reason=f"holdback: {snapshot.advice.reason}")
+    with deps.db.transaction() as conn:
+        return experiments.find_experiment(conn, after.experiment_id)
 
 
 def waive(

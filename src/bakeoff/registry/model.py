@@ -32,6 +32,19 @@ class ModelRegistry(Protocol):
         """Moves `alias`. Not a compare-and-swap: whoever promotes holds the lock in our own database."""
         ...
 
+    def delete_alias(self, name: str, alias: str) -> None:
+        """One that is not there is nothing."""
+        ...
+
+    def stage(self, name: str, version: str) -> str | None:
+        """MLflow's own field of a version ('None', 'Staging', 'Production', 'Archived'), deprecated; None where the
+        registry has no such field."""
+        ...
+
+    def set_stage(self, name: str, version: str, stage: str) -> bool:
+        """False where the registry no longer takes it; that is no error, since alias and tag say the same."""
+        ...
+
     def aliases(self, name: str) -> Mapping[str, str]:
         """Version by alias; empty for an unknown model."""
         ...

@@ -57,3 +57,12 @@ where fingerprint = :fingerprint and engine_digest = :engine_digest and prompt_d
 -- name: replay_by_digest(policy_version_id, digest)^
 select replay_id from replays where policy_version_id = :policy_version_id and digest = :digest
 order by finished_at limit 1;
+
+-- name: replays_of_unit(unit_id)
+-- Every replay that answered requests of a unit, oldest first.
+select r.replay_id, r.policy_version_id, r.dataset_digest, r.digest, r.started_at, count(*) as rows
+from offline_replay_results o join replays r using (replay_id)
+where o.unit_id = :unit_id group by r.replay_id order by r.started_at, r.replay_id;
+
+-- name: any_replay(ident)^
+select * from replays where replay_id::text = :ident or digest = :ident order by started_at limit 1;

@@ -1,12 +1,3 @@
--- name: scores(replay_id, names)
--- Of each answer the values of these metrics, in their order.
-select example_id, unit_id, repeat, latency_s, cost,
-    array(select cast(metrics ->> name as float8) from unnest(cast(:names as text[])) with ordinality as m (name, place)
-          order by place) as metrics
-from offline_replay_results
-where replay_id = :replay_id
-order by example_id collate "C", repeat;
-
 -- name: behaviour(candidate, incumbent, example_ids)^
 -- Two replays side by side, over the first answers to these examples.
 select count(*) as rows,

@@ -159,6 +159,17 @@ def latest_report(conn: Conn, policy_version_id: str) -> ReplayReport | None:
     return None if row is None else find_report(conn, str(row["replay_id"]))
 
 
+def of_unit(conn: Conn, unit_id: str) -> list[dict[str, Any]]:
+    """Every replay that answered requests of a unit, oldest first: id, version, dataset, digest, rows."""
+    return [dict(row) for row in queries.replays_of_unit(conn, unit_id=unit_id)]
+
+
+def about(conn: Conn, ident: str) -> dict[str, Any] | None:
+    """The replay with this id or digest, finished or not, as it is stored; None: there is none."""
+    row = queries.any_replay(conn, ident=ident)
+    return None if row is None else dict(row)
+
+
 def keep_answer(
     conn: Conn,
     *,

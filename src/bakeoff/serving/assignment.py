@@ -10,11 +10,12 @@ from bakeoff.serving.model import Assigned
 
 
 def assigned(conn: store.Conn, policy_id: str, *, unit_id: str, key: str, at: datetime) -> Assigned:
-    """The running test if it takes this unit, else the default experiment. Raises UsageError or Refused where
-    the policy serves nobody."""
+    """The holdback or the running test if it takes this unit, else the default experiment. A unit that the holdback
+    takes is in no test: whoever keeps the old version is compared with nothing else. Raises UsageError or Refused
+    where the policy serves nobody."""
     running = store.in_force(conn, policy_id, unit_id)
-    if "test" in running:
-        found = _in_test(running["test"], unit_id, at)
+    for kind in ("holdback", "test"):
+        found = _in_test(running[kind], unit_id, at) if kind in running else None
         if found is not None:
             return found
     if "default" not in running:

@@ -53,10 +53,10 @@ def _posts(
 ) -> Iterator[tuple[str, str]]:
     """Policy version id and role."""
     yield from _in_force(conn, default)
+    for running in experiments.running(conn, policy.policy_id):
+        yield from _in_force(conn, running)
     for test in experiments.tests(conn, policy.policy_id):
-        if test.status == "running":
-            yield from _in_force(conn, test)
-        elif test.status == "created":
+        if test.status == "created":
             for variant in experiments.variants(conn, test.experiment_id):
                 if known[variant.policy_version_id].status in _MAY_BEGIN:
                     yield variant.policy_version_id, "next"

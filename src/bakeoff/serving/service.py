@@ -1,9 +1,11 @@
 """A process that serves: many threads ask it, several processes share one PostgreSQL and need nothing of each other."""
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +17,7 @@ from bakeoff.inference.model import Engines, PolicyAnswer
 from bakeoff.inference.run_policy import run_policy
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
+from bakeoff.promotion import replicas
 from bakeoff.serving import cost, fallback, ingest, roster
 from bakeoff.serving.decide import begin, check, check_answerable, finish
 from bakeoff.serving.model import (
@@ -86,6 +89,7 @@ class Service:
         self._workers: dict[tuple[str, str], Workers] = {}
         self._changed = threading.Condition()
         self._running, self._is_stopping = 0, False
+        self._name, self._started_at = socket.gethostname(), clock()
         self._rosters: list[roster.Roster] = []
         self._last_poll_at: datetime | None = None
         self._seen_at: float | None = None  # seconds of the monotonic clock, of the same poll
@@ -114,6 +118,8 @@ class Service:
         self._ended.set()
         if self._poller is not None:
             self._poller.join(self._poll_s)
+        with suppress(Exception), self._db.transaction() as conn:
+            replicas.forget(conn, name=self._name, pid=os.getpid())
 
     @contextmanager
     def _in_progress(self) -> Iterator[None]:
@@ -289,6 +295,19 @@ class Service:
         needed = [post.version for each in rosters for post in each.posts if not post.version.is_external]
         self._models.preload(needed, within_s=load_s)
         self._models.free(needed)
+        self._tell_of_itself([version for version in needed if self._models.problem(version) is None])
+
+    def _tell_of_itself(self, loaded: Sequence[PolicyVersion]) -> None:
+        """For `bakeoff doctor`. A process that cannot say what it holds serves all the same."""
+        with suppress(Exception), self._db.transaction() as conn:
+            replicas.report(
+                conn,
+                name=self._name,
+                pid=os.getpid(),
+                started_at=self._started_at,
+                seen_at=self._now(),
+                loaded=[version.policy_version_id for version in loaded],
+            )
 
     def _load_tasks(self, names: set[str]) -> None:
         unknown = {}

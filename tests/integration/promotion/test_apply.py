@@ -1,7 +1,6 @@
 """Act second: what --explain printed is what is done, once, even after a crash."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -10,78 +9,11 @@ from bakeoff import lifecycle
 from bakeoff.adapters.postgres import Connection
 from bakeoff.errors import Refused
 from bakeoff.experiments import store as experiments
-from bakeoff.inference.model import PolicySpec
 from bakeoff.policies import store as policies
 from bakeoff.policies.approve import adopt
-from bakeoff.policies.model import PolicyVersion
-from bakeoff.promotion.apply import apply_database, apply_registry, promotions
-from bakeoff.promotion.model import PromotionPlan
-from bakeoff.promotion.plan import plan_promotion, plan_rollback
-
-POLICY = "p"
-
-
-def version(conn: Connection, function: str, **model: str) -> PolicyVersion:
-    spec = PolicySpec(task="toy", engine="python", prompt_version="1", function=f"toy:{function}", function_version="1")
-    return policies.create_version(conn, POLICY, spec, now=rows.START, **model)
-
-
-class Won:
-    """Version 1 serves everyone, version 2 (a registered model) won its test."""
-
-    def __init__(self, conn: Connection) -> None:
-        self.conn = conn
-        self.old = version(conn, "stubborn", mlflow_model_name="toy_model", mlflow_model_version="6")
-        policies.insert_approval(conn, adopt(self.old, signed_by="Ada", reason="it serves", now=rows.START))
-        for status in ("approved", "production"):
-            policies.set_status(conn, self.old, status)  # type: ignore[arg-type]
-        experiments.open_default(
-            conn, policy_id=POLICY, incumbent=self.old.policy_version_id, explorer=None, explorer_bp=0, now=rows.START
-        )
-        self.new = version(conn, "good", mlflow_model_name="toy_model", mlflow_model_version="7")
-        judged = rows.report(
-            conn, self.new.policy_version_id, 0, fingerprint=self.new.fingerprint,
-            incumbent_version_id=self.old.policy_version_id,
-        )  # fmt: skip
-        rows.approval(
-            conn, self.new.policy_version_id, 0, fingerprint=self.new.fingerprint, report_digest=judged
-        )  # fmt: skip
-        policies.set_status(conn, self.new, "approved")
-        self.test = rows.experiment(conn, policy_id=POLICY)
-        control = rows.variant(conn, self.test, "control", self.old.policy_version_id)
-        treated = rows.variant(conn, self.test, "treated", self.new.policy_version_id)
-        rows.phase(conn, self.test, control, treated, 1)
-        self.ship = rows.snapshot(conn, self.test, 5, verdict="ship")
-
-    def plan(self) -> PromotionPlan:
-        return plan_promotion(
-            self.fresh(self.new), self.fresh(self.old), experiment_id=self.test, snapshot_id=self.ship, verdict="ship"
-        )
-
-    def fresh(self, version: PolicyVersion) -> PolicyVersion:
-        return policies.version_by_id(self.conn, version.policy_version_id)
-
-    def apply(self, plan: PromotionPlan, day: float = 6) -> None:
-        apply_database(self.conn, plan, signed_by="Grace", reason="it won", now=rows.at(day))
-
-    def serving(self) -> str:
-        return experiments.incumbent(self.conn, POLICY)
-
-
-class Registry:
-    """Remembers what it was asked to do."""
-
-    def __init__(self) -> None:
-        self.done: list[tuple[str, ...]] = []
-
-    def set_alias(self, *args: str) -> None:
-        self.done.append(("alias", *args))
-
-    def set_tag(self, *args: str) -> None:
-        self.done.append(("tag", *args))
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"nobody asked for {name}")
+from bakeoff.promotion.apply import promotions, registered
+from bakeoff.promotion.plan import plan_rollback
+from winners import POLICY, Won, version
 
 
 @pytest.fixture
@@ -103,14 +35,9 @@ def test_each_stage_that_explain_prints_is_what_happens(won: Won) -> None:
     assert won.serving() == won.new.policy_version_id
     assert said[2:4] == [f"{won.old.name} becomes {won.fresh(won.old).status}",
                          f"{won.new.name} becomes {won.fresh(won.new).status}"]  # fmt: skip
-    models = Registry()
-    apply_registry(models, plan)
-    assert said[4:] == ["alias production -> toy_model/7", "tag toy_model/6 stage=retired"]
-    assert models.done == [
-        ("alias", "toy_model", "production", "7"),
-        ("tag", "toy_model", "7", "stage", "production"),
-        ("tag", "toy_model", "6", "stage", "retired"),
-    ]
+    assert said[4:] == ["alias production -> toy_model/7, tag stage=production", "tag toy_model/6 stage=retired"]
+    known = {each.version.mlflow_model_version: (each.serves, each.version.status) for each in registered(won.conn)}
+    assert known == {"6": (False, "retired"), "7": (True, "production")}
 
 
 def test_a_plan_that_was_carried_out_is_nothing_the_second_time(won: Won) -> None:
@@ -124,8 +51,8 @@ def test_a_plan_that_was_carried_out_is_nothing_the_second_time(won: Won) -> Non
 
 def test_a_plan_made_for_another_incumbent_is_refused(won: Won) -> None:
     """Two people plan at once; the slower one must look again."""
-    stale = replace(won.plan(), replaces=rows.new_id())
-    with pytest.raises(Refused, match="serves by now"):
+    stale = replace(won.plan(), replaces=version(won.conn, "equal").policy_version_id)
+    with pytest.raises(Refused, match="would replace p/3, but p/1 serves by now"):
         won.apply(stale)
     assert promotions(won.conn, POLICY) == []
 

@@ -161,7 +161,7 @@ service = Service(Pool({dsn!r}, "exp", size=4), None, lambda _: toy.ToyTask(), c
 service.start()
 
 def load(n):
-    for m in range({keys}):
+    for m in range({first}, {end}):
         served = service.decide(shop.POLICY, key=f"{{n}}/{{m}}", unit_id=f"u{{n}}-{{m // 2}}",
                                 request={{"likes": "coffee", "day": 1}})
         os.write(1, f"{{n}}/{{m}} {{served.decision_id}} {{served.answer['drink']}}\\n".encode())
@@ -173,8 +173,8 @@ service.stop()
 """
 
 
-def replica(dsn: str, drink: str, keys: int) -> "subprocess.Popen[bytes]":
-    text = REPLICA.format(paths=[str(TESTS), *sys.path], dsn=dsn, drink=drink, keys=keys)
+def replica(dsn: str, drink: str, keys: range) -> "subprocess.Popen[bytes]":
+    text = REPLICA.format(paths=[str(TESTS), *sys.path], dsn=dsn, drink=drink, first=keys.start, end=keys.stop)
     return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -189,7 +189,8 @@ def test_a_replica_killed_under_load_leaves_nothing_half_done_and_its_keys_are_a
     """Two processes over one database, which would answer differently: whoever wrote first is repeated by the other."""
     pool = Pool(dsn, "exp", size=2)
     shop.Trial(pool).turn(5000, number=2)
-    victim, other = replica(dsn, "tea", 100_000), replica(dsn, "coffee", 100)
+    # Each has keys of its own, so that both win some, whoever is the faster one.
+    victim, other = replica(dsn, "tea", range(50, 100_000)), replica(dsn, "coffee", range(100))
     said, heard = lines(victim), lines(other)
     first, second = ([from_.get(timeout=60) for _ in range(30)] for from_ in (said, heard))
     victim.send_signal(signal.SIGKILL)

@@ -9,11 +9,12 @@ import pytest
 
 import served
 from bakeoff.cli import checks
-from bakeoff.cli.checks import Check, Drift, Registered
+from bakeoff.cli.checks import Check
 from bakeoff.errors import Unreachable
 from bakeoff.events.health import Finding
 from bakeoff.inference.model import PolicySpec, RemoteModel
 from bakeoff.policies.model import PolicyVersion
+from bakeoff.promotion.model import Registered
 from bakeoff.settings import Settings
 
 SPEC = PolicySpec(task="toy", engine="python", prompt_version="1", function="toy:good")
@@ -86,19 +87,6 @@ def registered(number: int, status: Any, *, serves: bool = False) -> Registered:
 
 
 KNOWN = [registered(1, "retired"), registered(2, "production", serves=True), registered(3, "registered")]
-STAGES = {("toy_model", "1"): "retired", ("toy_model", "2"): "production", ("toy_model", "3"): None}
-
-
-def test_a_registry_that_says_the_same_has_no_drift() -> None:
-    assert checks.drifts(KNOWN, {"toy_model": {"production": "2"}}, STAGES) == []
-
-
-def test_alias_and_stage_that_differ_are_found() -> None:
-    found = checks.drifts(KNOWN, {"toy_model": {"production": "1"}}, STAGES | {("toy_model", "2"): "candidate"})
-    assert found == [
-        Drift(model="toy_model", model_version="1", key="alias", found="1", expected="2"),
-        Drift(model="toy_model", model_version="2", key="stage", found="candidate", expected="production"),
-    ]
 
 
 class Registry:
@@ -106,20 +94,23 @@ class Registry:
 
     def __init__(self) -> None:
         self.alias = {"toy_model": {"production": "1"}}
-        self.stage = {("toy_model", "1"): "production", ("toy_model", "2"): "candidate"}
+        self.tagged = {("toy_model", "1"): "production", ("toy_model", "2"): "candidate"}
 
     def aliases(self, name: str) -> dict[str, str]:
         return self.alias[name]
 
     def tags(self, name: str, version: str) -> dict[str, str]:
-        return {"stage": self.stage[name, version]} if (name, version) in self.stage else {}
+        return {"stage": self.tagged[name, version]} if (name, version) in self.tagged else {}
+
+    def stage(self, name: str, version: str) -> None:
+        return None
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         self.alias[name][alias] = version
 
     def set_tag(self, name: str, version: str, key: str, value: str) -> None:
         assert key == "stage"
-        self.stage[name, version] = value
+        self.tagged[name, version] = value
 
 
 def test_repair_lets_the_registry_follow_our_table() -> None:
@@ -138,6 +129,17 @@ def test_a_registry_that_is_away_is_a_finding_not_an_error() -> None:
     models: Any = Away()
     (found,) = checks.registry(KNOWN, models, repair=False)
     assert (found.state, found.cure) == ("unreachable", "start it")
+
+
+def test_tables_that_disagree_about_who_serves_are_wrong() -> None:
+    serving = registered(2, "production").version
+    assert checks.standing("toy_policy", serving, "2")[0].state == "fine"
+    assert checks.standing("toy_policy", serving, None)[0].state == "fine"
+    (other,) = checks.standing("toy_policy", serving, "1")
+    assert (other.state, "names another version" in other.says) == ("wrong", True)
+    (status,) = checks.standing("toy_policy", replace(serving, status="retired"), "2")
+    assert (status.state, status.cure) == ("wrong", "bakeoff doctor --repair")
+    assert checks.standing("toy_policy", None, None) == []
 
 
 # ---- where datasets lie ----

@@ -530,6 +530,18 @@ def test_a_field_that_nothing_reads_is_worth_a_note(gate_file: Path) -> None:
     assert (finding.check, finding.grade, finding.says) == ("request", "note", "nothing reads request.weather")
 
 
+def test_a_system_message_that_differs_from_row_to_row_is_worth_a_note(gate_file: Path) -> None:
+    def render(self: Any, request: Request) -> Sequence[Message]:
+        return [
+            Message(role="system", content=f"Offer something for day {request['day'] % 2}."),
+            Message(role="user", content=json.dumps(request)),
+        ]
+
+    (finding,) = [each for each in check(sound(gate_file, render=render), shop_rows()) if each.check == "render"]
+    assert (finding.grade, finding.row) == ("note", None)
+    assert "the system message has 2 texts over 6 rows" in finding.says
+
+
 def test_a_model_that_cannot_be_read_any_more_is_worth_a_note(gate_file: Path) -> None:
     row = shop_rows(2)[1]
     said = {"answer": {"item": "apple"}, "raw_answer": "apple!", "parsed_answer": {"item": "apple"}}

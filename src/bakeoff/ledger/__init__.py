@@ -1,0 +1,1 @@
+"""What replay predicted beside what was measured on people, version by version."""
