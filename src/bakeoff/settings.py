@@ -67,6 +67,9 @@ class ServeSettings(BaseModel):
     batch_events: int = Field(default=1000, ge=1, le=10_000, description="events in one batch")
     requests_per_second: float = Field(default=100.0, gt=0, description="of one key, in the long run")
     burst: int = Field(default=200, ge=1, description="requests of one key at once, after a pause")
+    cost_limits: Mapping[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description="by policy: the most that one answer may cost, in the currency of its declared price"
+    )
 
 
 EndpointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]

@@ -212,6 +212,13 @@ key_variable = "HOSTED_KEY"
 """
 
 
+def test_what_an_answer_may_cost_is_said_by_policy(nowhere: Path) -> None:
+    (nowhere / "bakeoff.toml").write_text("[serve.cost_limits]\nplanner_policy = 0.01\n", encoding="utf-8")
+    assert load({}).serve.cost_limits == {"planner_policy": 0.01}
+    with pytest.raises(UsageError, match="serve.cost_limits.planner_policy in .* is 0"):
+        load({}, _filed(nowhere / "wrong", "[serve.cost_limits]\nplanner_policy = 0\n"))
+
+
 def test_servers_are_tables_of_the_file(tmp_path: Path) -> None:
     write(tmp_path, ENDPOINTS)
     found = load({})

@@ -95,6 +95,7 @@ def application(found: Settings | None = None, *, metrics_folder: str | None = N
         poll_s=found.serve.poll_s,
         deadline_s=found.serve.deadline_s,
         on_count=metrics.on_count,
+        cost_limits=found.serve.cost_limits,
     )
     return build(
         service, db, metrics=metrics, clock=wired.clock, settings=found.serve, version=version("bakeoff"),
