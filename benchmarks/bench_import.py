@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
@@ -35,6 +35,17 @@ from planner.town.world import Town
 SINCE = datetime(2023, 1, 1, tzinfo=UTC)
 EPISODES = 400  # of the town, before they are cloned
 READING = "read and check rows (beside the rest, in a second thread)"
+Part = tuple[Any, str, str]
+"""A module or object, the name of a function in it, and how it is called in the table."""
+PARTS: tuple[Part, ...] = (
+    (importing, "_check", READING),
+    (bulk, "_copy_requests", "COPY requests to the stage"),
+    (bulk, "_copy_events", "COPY events to the stage"),
+    (bulk.queries, "add_requests", "insert requests"),
+    (bulk.queries, "add_events", "insert events"),
+    (bulk.queries, "misfits", "compare outcomes with decisions"),
+    (sources, "_file_digest", "sha256 of the file"),
+)
 Line = dict[str, Any]
 
 
@@ -134,17 +145,8 @@ def export(conn: psycopg.Connection[Any], table: str, file: Path) -> None:
 
 
 @contextmanager
-def watched(spent: dict[str, float]) -> Iterator[None]:
-    """Adds up the seconds of each part of an import."""
-    parts: list[tuple[Any, str, str]] = [
-        (importing, "_check", READING),
-        (bulk, "_copy_requests", "COPY requests to the stage"),
-        (bulk, "_copy_events", "COPY events to the stage"),
-        (bulk.queries, "add_requests", "insert requests"),
-        (bulk.queries, "add_events", "insert events"),
-        (bulk.queries, "misfits", "compare outcomes with decisions"),
-        (sources, "_file_digest", "sha256 of the file"),
-    ]
+def watched(spent: dict[str, float], parts: Sequence[Part]) -> Iterator[None]:
+    """Adds up the seconds of each part."""
     before = [getattr(where, name) for where, name, _ in parts]
     for (where, name, label), function in zip(parts, before, strict=True):
         setattr(where, name, _timed(function, spent, label))
@@ -186,7 +188,7 @@ def measure(folder: Path, rows: int) -> None:
         conn.commit()
         settings = Settings(home=folder, database_url=dsn, mlflow_tracking_uri="sqlite://", threads=1)
         spent: dict[str, float] = defaultdict(float)
-        with open_deps(settings, progress=Silent()) as deps, watched(spent):
+        with open_deps(settings, progress=Silent()) as deps, watched(spent, PARTS):
             name = adopt(deps)
             _settle(conn)
             began = time.perf_counter()

@@ -10,15 +10,13 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from bench_import import Silent, adopt, write_log
+from bench_import import Part, Silent, adopt, watched, write_log
 
 from bakeoff import lifecycle, plugins
 from bakeoff.adapters import embedded, postgres
@@ -35,6 +33,13 @@ BATCHES = (1, 10, 100, 1_000, 5_000)
 GOAL = 2.0  # times the bare COPY
 Row = Mapping[str, Any]
 NOBODY: Any = None  # no policy answers here
+PARTS: tuple[Part, ...] = (
+    (ingest, "_check", "check rows"),
+    (bulk.queries, "stage", "empty the stage"),
+    (bulk, "_copy_events", "COPY to the stage"),
+    (bulk, "_misfits", "compare with decisions"),
+    (bulk, "_load_live", "all of the database's work, with these three"),
+)
 
 
 def outcomes(log: Path, context: Mapping[str, str], policy_id: str) -> list[Row]:
@@ -76,36 +81,6 @@ def as_copied(conn: psycopg.Connection[Any], since: datetime) -> list[bytes]:
             text += block
     conn.commit()
     return bytes(text).splitlines(keepends=True)
-
-
-@contextmanager
-def watched(spent: dict[str, float]) -> Iterator[None]:
-    """Adds up the seconds of each part."""
-    parts: list[tuple[Any, str, str]] = [
-        (ingest, "_check", "check rows"),
-        (bulk.queries, "stage", "empty the stage"),
-        (bulk, "_copy_events", "COPY to the stage"),
-        (bulk, "_misfits", "compare with decisions"),
-        (bulk, "_load_live", "all of the database's work, with these three"),
-    ]
-    before = [getattr(where, name) for where, name, _ in parts]
-    for (where, name, label), function in zip(parts, before, strict=True):
-        setattr(where, name, _timed(function, spent, label))
-    yield
-    for (where, name, _), function in zip(parts, before, strict=True):
-        setattr(where, name, function)
-
-
-def _timed(function: Callable[..., Any], spent: dict[str, float], label: str) -> Callable[..., Any]:
-    @wraps(function)
-    def timed(*args: Any, **how: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return function(*args, **how)
-        finally:
-            spent[label] += time.perf_counter() - began
-
-    return timed
 
 
 def main() -> None:
@@ -155,7 +130,7 @@ def table(service: Service, conn: psycopg.Connection[Any], shares: Mapping[int, 
     for batch, rows in shares.items():
         spent.clear()
         since = datetime.now(UTC)
-        with watched(spent):
+        with watched(spent, PARTS):
             speed = ours(service, rows, batch)
         lines = as_copied(conn, since)
         assert len(lines) == len(rows)
