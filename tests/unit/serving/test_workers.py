@@ -10,7 +10,7 @@ from bakeoff.serving.model import NoAnswer
 from bakeoff.serving.workers import Workers
 
 
-def wait_until(true: object, seconds: float = 5) -> None:
+def wait_until(true: object, seconds: float = 30) -> None:
     ends = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
         assert time.monotonic() < ends
@@ -39,8 +39,8 @@ def test_a_call_that_hangs_is_left_behind_and_its_place_is_taken_by_another() ->
     pool, go_on = Workers("v", size=1, late_limit=2), threading.Event()
     began = time.monotonic()
     with pytest.raises(NoAnswer) as raised:
-        pool.run(go_on.wait, within_s=0.05)
-    assert time.monotonic() - began < 1
+        pool.run(go_on.wait, within_s=0.5)
+    assert time.monotonic() - began < 5
     assert (raised.value.kind, pool.late) == ("late", 1)
     assert pool.run(lambda: 7, within_s=5) == 7
     go_on.set()
@@ -53,7 +53,7 @@ def test_with_too_many_left_behind_nothing_more_is_begun_until_one_ends() -> Non
     called: list[int] = []
     for _ in range(2):
         with pytest.raises(NoAnswer):
-            pool.run(go_on.wait, within_s=0.02)
+            pool.run(go_on.wait, within_s=0.5)
     with pytest.raises(NoAnswer, match="2 earlier answers of v have not ended yet") as raised:
         pool.run(lambda: called.append(1), within_s=5)
     assert raised.value.kind == "busy"
