@@ -7,10 +7,13 @@ DEMO ?=
 JOBS ?= 2
 # Trains with all cores, so nothing may run beside it.
 ALONE := tests/acceptance/test_the_demo.py
+QUICK := "not simulate and not slow"
+SLOW := "slow and not simulate"
 # One thread for numerical libraries in tests: several processes share the cores.
-TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
+# The base model is unpacked once for all of them.
+TEST_ENV := BAKEOFF_TEST_CACHE="$(CURDIR)/.pytest_cache/models" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
-.PHONY: help setup demo test test-debian check format bench simulate clean
+.PHONY: help setup demo test test-slow test-debian check format bench simulate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,11 +38,17 @@ endif
 demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "--ask", "--json")
 	$(BIN)/bakeoff demo $(DEMO)
 
-test: setup  ## the whole test suite
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(TEST),--ignore $(ALONE))
-ifndef TEST
-	$(TEST_ENV) $(BIN)/python -m pytest $(ALONE)
+test: setup  ## the test suite (TEST="tests/unit/gates": only these)
+ifdef TEST
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST)
+else
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m $(QUICK) --ignore $(ALONE)
+	$(TEST_ENV) $(BIN)/python -m pytest -m $(QUICK) $(ALONE)
 endif
+
+test-slow: setup  ## tests of minutes: the demo broken off, trainings killed and in pairs, documents typed from nothing
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m $(SLOW) --ignore $(ALONE)
+	$(TEST_ENV) $(BIN)/python -m pytest -m $(SLOW) $(ALONE)
 
 test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)
 	$(TEST_ENV) PYTHON=$(BIN)/python .ci/debian-postgres

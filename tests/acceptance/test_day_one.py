@@ -41,6 +41,7 @@ def own_dsn(postgres_server: str, tmp_path: Path) -> Iterator[str]:
 # ---- init ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_task_that_passes_its_own_tests(person: Newcomer) -> None:
     made = person.types("bakeoff init --yes --task checkout --json").json
     assert [(check["name"], check["fine"]) for check in made["checks"]] == [
@@ -143,6 +144,7 @@ def test_on_a_terminal_it_asks_for_what_is_missing(person: Newcomer) -> None:
     assert lines == ['schema = "loop"']
 
 
+@pytest.mark.slow
 def test_an_order_that_comes_out_of_a_set_is_seen_in_another_process(person: Newcomer) -> None:
     """In one process a set of texts always has the same order."""
     person.types("bakeoff init --yes --offline --task checkout && pip install -e ./checkout")

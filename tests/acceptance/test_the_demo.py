@@ -178,6 +178,7 @@ def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cach
     assert "BAKEOFF_HOME" in refused.err
 
 
+@pytest.mark.slow
 @pytest.mark.weights
 def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
     other_home: Path, smollm2_cache: Path, told: dict[str, Any]

@@ -80,6 +80,7 @@ def test_a_run_that_was_broken_off_goes_on_and_is_one_run(
     assert adapter_digest(unbroken.bundle / "adapter") == adapter_digest(trained.bundle / "adapter")
 
 
+@pytest.mark.slow
 def test_two_processes_make_a_run_like_any_other(deps: Deps, dataset: Dataset, spec: TrainSpec) -> None:
     """torchrun starts them; every step reaches progress bar and tracker once, and the run is registered."""
     spec, seen = replace(spec, micro_batch=1, epochs=1), []  # type: ignore[var-annotated]

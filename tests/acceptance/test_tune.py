@@ -105,6 +105,7 @@ sys.exit(run_command(cli, name="bakeoff", argv=sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_study_that_was_killed_goes_on_and_ends_as_an_unbroken_one(
     typed: Type, dataset: Dataset, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

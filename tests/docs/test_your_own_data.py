@@ -23,6 +23,7 @@ def app_dsn(postgres_server: str) -> Iterator[str]:
         admin.execute("drop database your_own_data with (force)")
 
 
+@pytest.mark.slow
 def test_every_block_runs_as_it_is_typed_and_there_is_a_dataset_at_the_end(app_dsn: str) -> None:
     with arrives() as person:
         person.env["APP_DSN"] = app_dsn

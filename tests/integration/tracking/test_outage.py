@@ -31,6 +31,8 @@ from bakeoff.settings import Settings
 from bakeoff.training import contract, outbox
 from bakeoff.training.run import Trained
 
+pytestmark = pytest.mark.slow
+
 HOST = "127.0.0.1"
 
 

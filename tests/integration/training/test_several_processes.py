@@ -20,6 +20,8 @@ from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
 from bakeoff.training.run_file import RunFile
 from tiny import NO, YES, row, write_model
 
+pytestmark = pytest.mark.slow
+
 SRC = Path(__file__).parents[3] / "src"
 SPEC = TrainSpec(
     task="toy", dataset_digest="d", base="tiny", base_digest="sha256:b", prompt_version="7", dtype="float32",

@@ -53,6 +53,7 @@ def _start(path: Path) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_ends_as_if_nothing_had_happened(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
