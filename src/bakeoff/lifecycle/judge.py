@@ -57,12 +57,13 @@ def gate(
     )
     with deps.db.transaction() as conn:
         versions = (policies.version_by_id(conn, compared[0]), policies.version_by_id(conn, compared[1]))
-    trial = tier.prepare(task, dataset, rules, pairs) if report.verdict is Outcome.PASS else None
+    sides = (candidate, incumbent)
+    trial = tier.prepare(deps, task, dataset, rules, pairs, sides) if report.verdict is Outcome.PASS else None
     asked = question(report, trial.cases if trial else (), trial.labels if trial else {})
     with deps.db.transaction() as conn:
         known = gates.answer_to(conn, asked)
     if known is None and trial is not None:
-        report = tier.run(deps, task, rules, report, trial, (candidate, incumbent), versions)
+        report = tier.run(deps, task, rules, report, trial, versions)
     return _kept(deps, known or report, candidate, incumbent, versions[0], (task.name, reading.opening, asked))
 
 

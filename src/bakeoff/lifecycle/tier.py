@@ -1,7 +1,9 @@
 """The stricter tests after a gate whose rules pass: what they need from outside."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bakeoff.datasets import files as dataset_files
 from bakeoff.datasets.model import Dataset, Split
@@ -24,10 +26,29 @@ class Trial:
     pairs: Pairs
     labels: segments.Labels
     cases: Sequence[StressCase]
+    counted: Mapping[str, Any]  # how the two replays behaved, see `scores.behaviour`
 
 
-def prepare(task: Task, dataset: Dataset, rules: Gate, pairs: Pairs) -> Trial:
-    """Labels of the judged rows, and stress requests made from some of them; nothing is answered yet."""
+def prepare(
+    deps: Deps, task: Task, dataset: Dataset, rules: Gate, pairs: Pairs, replays: tuple[ReplayReport, ReplayReport]
+) -> Trial:
+    """Labels of the judged rows, stress requests made from some of them (nothing is answered yet), and how the
+    candidate's and the incumbent's replay behaved."""
+    with ThreadPoolExecutor(1) as beside:  # the server counts while this process reads the dataset
+        counted = beside.submit(_behaviour, deps, pairs, replays)
+        labels, cases = _read(task, dataset, rules, pairs)
+        return Trial(pairs=pairs, labels=labels, cases=cases, counted=counted.result())
+
+
+def _behaviour(deps: Deps, pairs: Pairs, replays: tuple[ReplayReport, ReplayReport]) -> Mapping[str, Any]:
+    candidate, incumbent = replays
+    with deps.db.transaction() as conn:
+        counted = scores.behaviour(conn, candidate.replay_id, incumbent.replay_id, pairs.example_ids)
+    assert counted is not None  # the rules passed, so there are rows
+    return counted
+
+
+def _read(task: Task, dataset: Dataset, rules: Gate, pairs: Pairs) -> tuple[segments.Labels, Sequence[StressCase]]:
     labels: dict[str, Mapping[str, str]] = {}
     judged, chosen = set(pairs.example_ids), _first_of_units(pairs, rules.stress_requests)
     requests: dict[str, Request] = {}
@@ -38,7 +59,7 @@ def prepare(task: Task, dataset: Dataset, rules: Gate, pairs: Pairs) -> Trial:
         if example.example_id in chosen:
             requests[example.example_id] = example.request
     cases = list(task.stress([requests[example_id] for example_id in chosen])) if chosen else []
-    return Trial(pairs=pairs, labels=labels, cases=cases)
+    return labels, cases
 
 
 def run(
@@ -47,22 +68,18 @@ def run(
     rules: Gate,
     report: GateReport,
     trial: Trial,
-    replays: tuple[ReplayReport, ReplayReport],
     versions: tuple[PolicyVersion, PolicyVersion],
 ) -> GateReport:
-    """`report` with what the stricter tests found. Replays and versions: the candidate's, then the incumbent's."""
+    """`report` with what the stricter tests found. Versions: the candidate's, then the incumbent's."""
     candidate, incumbent = versions
     unasked = _why_unasked(rules, trial, candidate)
     cases = [] if unasked else trial.cases
     ours = _answer(deps, task, candidate, cases)
     theirs = None if incumbent.spec.engine == "logged" else _answer(deps, task, incumbent, cases)
-    with deps.db.transaction() as conn:
-        counted = scores.behaviour(conn, replays[0].replay_id, replays[1].replay_id, trial.pairs.example_ids)
-    assert counted is not None  # the rules passed, so there are rows
     found = tier.tier(
         segments.screen(rules, task.metrics, trial.pairs, trial.labels),
         stress.findings(cases, ours, theirs),
-        tier.behaviour(counted),
+        tier.behaviour(trial.counted),
         alpha=rules.alpha,
         unasked=unasked,
     )
