@@ -21,8 +21,7 @@ def bucket(salt: str, unit: str) -> int:
     """Bucket of `unit`, 0..9999, uniform over units. Raises UsageError for an empty id."""
     if not unit:
         raise UsageError("the unit id is empty; assignment needs a stable id of the unit that is randomised")
-    value = mmh3.hash(f"{HASH_VERSION}|{salt}|{unit}".encode(), 0, signed=False)
-    return int(value) * BASIS_POINTS >> 32
+    return mmh3.mmh3_32_uintdigest(f"{HASH_VERSION}|{salt}|{unit}".encode()) * BASIS_POINTS >> 32
 
 
 def inclusion_bucket(experiment_id: str, unit_id: str) -> int:
