@@ -1,6 +1,6 @@
 """SIMULATION: worlds in which the truth about two policies is known, judged by the gate itself.
 
-    python tests/gate_worlds.py            the tables of docs/gates.md, as Markdown (minutes)
+    python tests/gate_worlds.py            the tables of benchmarks/RESULTS.md, as Markdown (minutes)
 
 Households have unequal numbers of rows (lognormal), and gain or lose by themselves. Metrics: `choice` is yes or no and
 differs in three rows of ten; `score` is continuous; `edits` are counts with a long tail; `rare` is lost as a whole by
@@ -143,7 +143,7 @@ def table(title: str, households: Sequence[int], lines: Mapping[str, Callable[[i
     return "\n".join([head, *body])
 
 
-def main(runs: int = 2000) -> None:
+def main(runs: int = 600) -> None:
     households = (30, 60, 150, 400)
     gains = {"choice": -MARGIN, "score": -MARGIN, "edits": -0.25, "rare": -MARGIN}
 
