@@ -69,6 +69,7 @@ class _Here:
         return witness(self._engine)
 
     def answers(self, asks: Sequence[Ask], *, again: bool = False) -> Iterator[tuple[Ask, PolicyAnswer]]:  # noqa: ARG002
+        # `again` asks for another process than before, and here is only one.
         for ask in asks:
             yield ask, answer(self._task, self._spec, ask, self._engine)
 

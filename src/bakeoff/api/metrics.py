@@ -45,7 +45,7 @@ class Metrics:
         self._problems = Counter("bakeoff_problems", "Problem documents by type", ["type"], registry=self._own)
         if folder is not None:
             self._all = CollectorRegistry()
-            MultiProcessCollector(self._all, path=folder)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(self._all, path=folder)  # type: ignore[no-untyped-call]  # the library's
 
     def on_answer(self, scope: Scope, status: int, seconds: float) -> None:
         """A request got its answer."""

@@ -43,7 +43,7 @@ class ProblemType:
 
 def _types(*rows: tuple[str, int, str, str, str, str]) -> dict[str, ProblemType]:
     names = ("name", "status", "title", "explanation", "example", "cure")
-    return {row[0]: ProblemType(**dict(zip(names, row, strict=True))) for row in rows}  # type: ignore[arg-type]
+    return {row[0]: ProblemType(**dict(zip(names, row, strict=True))) for row in rows}  # type: ignore[arg-type]  # by position
 
 
 TYPES = _types(

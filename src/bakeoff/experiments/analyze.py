@@ -124,14 +124,6 @@ def quantiles(metric: str, values: Mapping[Arm, Rows]) -> tuple[QuantileAnalysis
     )
 
 
-def _arrivals(cohort: Cohort) -> list[PhaseCounts]:
-    """Units that first met the test in each phase, treated and control; both get equal shares of the hash space."""
-    met = [np.bincount(cohort.phase[cohort.arm(arm)], minlength=2) for arm in ARMS]
-    last = max(len(counts) for counts in met)
-    treated, control = (np.pad(counts, (0, last - len(counts))) for counts in met)
-    return [PhaseCounts(expected=(1.0, 1.0), counts=(int(treated[n]), int(control[n]))) for n in range(1, last)]
-
-
 def _metric(spec: ExperimentSpec, name: str, metric: Metric | None, cohort: Cohort, *, adjust: bool) -> MetricAnalysis:
     series = cohort.series.get(name)
     columns = {arm: _column(series, cohort, arm) for arm in ARMS}

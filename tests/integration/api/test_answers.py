@@ -18,28 +18,14 @@ from bakeoff import lifecycle
 from bakeoff.access.make import ENTROPY
 from bakeoff.access.model import KeyRole
 from bakeoff.api.problems import TYPES
-from bakeoff.bootstrap import open_deps, utc_now
+from bakeoff.bootstrap import utc_now
 from bakeoff.errors import Refused, Unreachable
 from bakeoff.lifecycle import Deps
-from bakeoff.settings import ServeSettings, Settings
+from bakeoff.settings import ServeSettings
 from bakeoff.task import Served
 
 PROBLEM = "application/problem+json"
 SMALL = ServeSettings(body_bytes=4096, header_bytes=2048, batch_events=3, threads=4)
-
-
-@pytest.fixture(scope="module")
-def shop(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deps]:
-    """One for all tests here: each has its own keys and units."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), database_url=module_dsn, threads=1)
-    with open_deps(settings, progress=stages.Silent(), clock=stages.Clock()) as deps:
-        stages.open_shop(deps, "good")
-        yield deps
-
-
-@pytest.fixture(scope="module")
-def held(shop: Deps) -> dict[KeyRole, str]:
-    return keys(shop)
 
 
 @pytest.fixture(scope="module")

@@ -6,29 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import stages
-from answering import application, keys, serving
+from answering import application, serving
 from bakeoff.access.model import KeyRole
-from bakeoff.bootstrap import open_deps
 from bakeoff.lifecycle import Deps
-from bakeoff.settings import ServeSettings, Settings
+from bakeoff.settings import ServeSettings
 from fuzzed import fuzz
 
 FREE = ServeSettings(requests_per_second=1e6, burst=10_000_000)
 EXAMPLES = 10  # of a kind, per operation; many more in tests/simulation/api
-
-
-@pytest.fixture(scope="module")
-def shop(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deps]:
-    found = Settings(home=tmp_path_factory.mktemp("home"), database_url=module_dsn, threads=1)
-    with open_deps(found, progress=stages.Silent(), clock=stages.Clock()) as deps:
-        stages.open_shop(deps, "good")
-        yield deps
-
-
-@pytest.fixture(scope="module")
-def held(shop: Deps) -> dict[KeyRole, str]:
-    return keys(shop)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import stages
-from answering import REQUEST, Caller, Process, application, hang_up, keys, process, serving
+from answering import REQUEST, Caller, Process, application, hang_up, process, serving
 from bakeoff.access.model import KeyRole
 from bakeoff.bootstrap import open_deps, utc_now
 from bakeoff.client import AsyncClient, Client, RateLimited, Rejected, Retry, Unavailable
@@ -21,15 +21,11 @@ PATIENT = Retry(tries=1000, first_s=0.05, longest_s=0.2, patience_s=120)
 
 @pytest.fixture(scope="module")
 def shop(module_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deps]:
+    """As the other modules', by the real clock: a process of its own has no other."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), database_url=module_dsn, threads=1)
     with open_deps(settings, progress=stages.Silent(), clock=utc_now) as deps:
         stages.open_shop(deps, "good")
         yield deps
-
-
-@pytest.fixture(scope="module")
-def held(shop: Deps) -> dict[KeyRole, str]:
-    return keys(shop)
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,6 @@ def can_share(trunk: Trunk, config: Any) -> bool:
             kept = copy.deepcopy(cache)
             first, again = read(trunk, ids[8:], cache), read(trunk, ids[8:], kept)
         except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
-            return False
+            return False  # a cache that cannot be filled in parts or copied fails in one of these ways
     off = (whole.float() - first.float()).norm() / whole.float().norm()  # rounding; a forgotten past is off by about 1
     return bool(torch.equal(first, again) and off < 0.1)
