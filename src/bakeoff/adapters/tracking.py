@@ -249,16 +249,19 @@ class MlflowModelRegistry:
 
     def set_tag(self, name: str, version: str, key: str, value: str) -> None:
         with _answering(self._uri):
-            self._client.set_model_version_tag(name, version, key, value)
+            _beside_others(lambda: self._client.set_model_version_tag(name, version, key, value))
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         with _answering(self._uri):
-            self._client.set_registered_model_alias(name, alias, version)
+            _beside_others(lambda: self._client.set_registered_model_alias(name, alias, version))
 
     def delete_alias(self, name: str, alias: str) -> None:
-        if alias in self.aliases(name):
-            with _answering(self._uri):
+        def delete() -> None:
+            if alias in self.aliases(name):
                 self._client.delete_registered_model_alias(name, alias)
+
+        with _answering(self._uri):
+            _beside_others(delete)
 
     def stage(self, name: str, version: str) -> str | None:
         with _answering(self._uri), _undeprecated():
@@ -428,6 +431,20 @@ def _unless_there() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _beside_others(write: Callable[[], object], tries: int = 5) -> None:
+    """MLflow's SQL store looks and then writes: where two write the same at once, the database refuses one of them.
+    Once more, and it finds what the other wrote."""
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(tries)):
+        try:
+            write()
+            return
+        except MlflowException as error:
+            if not left or error.error_code not in ("BAD_REQUEST", "INTERNAL_ERROR"):
+                raise
 
 
 def _unreachable(uri: str, error: Exception) -> Unreachable:

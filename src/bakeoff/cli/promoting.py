@@ -118,7 +118,8 @@ def _carry_out(
     to_do_it = f'bakeoff {command} {name} --by "Your Name" --reason "..."'
     if explain:
         body = {"kind": plan.kind, "policy_version": name, "stages": steps, "applied": False}
-        return answer(as_json, body, f"this {plan.kind} would\n{_numbered(steps)}\nto do it: {to_do_it}")
+        text = f"this {plan.kind} would\n{_numbered(steps)}\nto do it: {to_do_it}"
+        return answer(as_json, body, text if steps else f"{name} serves everyone already")
     if not (signed_by or "").strip() or not (reason or "").strip():
         raise UsageError(
             f"a {plan.kind} needs a name and a reason",

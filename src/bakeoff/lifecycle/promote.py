@@ -15,7 +15,7 @@ from bakeoff.policies.model import PolicyVersion
 from bakeoff.promotion import apply as promotion
 from bakeoff.promotion import registry
 from bakeoff.promotion.model import HOLDBACK_BP, HOLDBACK_WEEKS, Carried, Drift, PromotionPlan, Registered
-from bakeoff.promotion.plan import Holdback, make_holdback, plan_promotion, plan_rollback
+from bakeoff.promotion.plan import Holdback, make_holdback, plan_promotion, plan_rollback, serves_already
 
 
 def adopt(
@@ -63,15 +63,18 @@ def plan(
     deps: Deps, experiment: Experiment, *, holdback_bp: int = HOLDBACK_BP, holdback_weeks: float = HOLDBACK_WEEKS
 ) -> PromotionPlan:
     """What a promotion of the test's treated version would do; `holdback_bp` basis points of the units keep what it
-    replaces for a while (0: none). Raises Refused without evidence."""
+    replaces for a while (0: none). Nothing, where somebody was quicker. Raises Refused without evidence."""
     with deps.db.transaction() as conn:
         roles = {variant.role: variant for variant in experiments.variants(conn, experiment.experiment_id)}
+        version = policies.version_by_id(conn, roles["treated"].policy_version_id)
+        incumbent = policies.version_by_id(conn, experiments.incumbent(conn, experiment.policy_id))
+        if incumbent.policy_version_id == version.policy_version_id:
+            return serves_already("promotion", version)
         latest = experiments.last_snapshot(conn, experiment.experiment_id)
         if latest is None:
             raise Refused("nothing was monitored yet", cure="bakeoff experiment watch takes a snapshot")
-        incumbent = policies.version_by_id(conn, experiments.incumbent(conn, experiment.policy_id))
         return plan_promotion(
-            policies.version_by_id(conn, roles["treated"].policy_version_id),
+            version,
             incumbent,
             experiment_id=experiment.experiment_id,
             snapshot_id=latest.snapshot_id,
@@ -100,10 +103,13 @@ def _holdback(
 
 
 def plan_back(deps: Deps, name: str) -> PromotionPlan:
-    """What a rollback to an earlier production version would do. It needs neither statistics nor the registry."""
+    """What a rollback to an earlier production version would do: nothing, where somebody was quicker. It needs neither
+    statistics nor the registry."""
     with deps.db.transaction() as conn:
         version = policies.find_version(conn, name)
         incumbent = policies.version_by_id(conn, experiments.incumbent(conn, version.policy_id))
+        if incumbent.policy_version_id == version.policy_version_id:
+            return serves_already("rollback", version)
         return plan_rollback(version, incumbent, running=experiments.running(conn, version.policy_id))
 
 

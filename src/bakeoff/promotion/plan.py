@@ -124,6 +124,19 @@ def plan_rollback(
     )
 
 
+def serves_already(kind: Literal["promotion", "rollback"], version: PolicyVersion) -> PromotionPlan:
+    """Nothing is left to do."""
+    return PromotionPlan(
+        kind=kind,
+        policy_id=version.policy_id,
+        policy_version_id=version.policy_version_id,
+        replaces=None,
+        experiment_id=None,
+        snapshot_id=None,
+        stages=(),
+    )
+
+
 def _shipped(version: PolicyVersion, running: Experiment) -> EndExperiment:
     """The test that was won, where nobody has ended it yet, or the holdback of the promotion before."""
     won = running.kind == "test"

@@ -148,6 +148,16 @@ def test_a_crash_between_database_and_registry_is_healed_by_the_same_command(
     assert after.promote().followed == (), "once more changes nothing"
 
 
+def test_who_looks_just_before_another_promotes_plans_nothing_and_is_told_who_did(after: After) -> None:
+    after.promote()
+    with after.deps.db.transaction() as conn:
+        (won,) = experiments.tests(conn, POLICY)
+    for late in (lifecycle.plan(after.deps, won), lifecycle.plan_back(after.deps, after.new.name)):
+        assert late.stages == ()
+        carried = lifecycle.promote(after.deps, late, signed_by="Ada", reason="it won")
+        assert (carried.applied, carried.by, carried.followed) == (False, "Grace", ())
+
+
 @pytest.fixture
 def away(dsn: str, after: After, tmp_path: Path) -> Iterator[Deps]:
     """The same database, while nothing listens where MLflow was."""

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -215,6 +216,26 @@ def test_tags_and_aliases_move(mlflow: tracking.Connections, dataset: Dataset, b
     assert registry.aliases(name) == {"production": "2"}
     with pytest.raises(UsageError, match="not found"):
         registry.set_alias(name, "production", "3")
+
+
+def test_two_who_move_the_same_tag_and_alias_at_once_both_succeed(
+    mlflow: tracking.Connections, dataset: Dataset, bundle: Path
+) -> None:
+    registry, name = mlflow.registry, f"{dataset.task}_model"
+    run_id = mlflow.tracker.start_run("sft", {}, {"task": dataset.task})
+    registry.register(name, run_id, bundle, {DIGEST_TAG: folder_digest(bundle)})
+
+    def move(turn: int) -> None:
+        registry.set_tag(name, "1", f"stage{turn}", "candidate")
+        registry.set_alias(name, f"production{turn}", "1")
+        registry.delete_alias(name, f"production{turn}")
+
+    with ThreadPoolExecutor(2) as two:
+        for turn in range(30):
+            for moved in [two.submit(move, turn) for _ in range(2)]:
+                moved.result()
+    assert registry.aliases(name) == {}
+    assert set(registry.tags(name, "1").values()) >= {"candidate"}
 
 
 def test_nothing_is_written_outside_the_artifact_root(
