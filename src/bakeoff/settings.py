@@ -63,6 +63,7 @@ class ServeSettings(BaseModel):
     poll_s: float = Field(default=3.0, gt=0, le=60, description="seconds between looks at what serves now")
     drain_s: float = Field(default=30.0, ge=0, description="seconds that running requests have when it ends")
     body_bytes: int = Field(default=2_097_152, ge=1024, description="of one request's body")
+    body_s: float = Field(default=10.0, gt=0, le=600, description="seconds in which a body has to come")
     header_bytes: int = Field(default=16_384, ge=1024, le=65_536, description="of one request's headers together")
     batch_events: int = Field(default=1000, ge=1, le=10_000, description="events in one batch")
     requests_per_second: float = Field(default=100.0, gt=0, description="of one key, in the long run")

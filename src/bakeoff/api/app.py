@@ -74,4 +74,10 @@ def build(
         app.include_router(routes(parts))
     spec.add_pages(app)
     spec.finish(app)
-    return Door(app, header_bytes=settings.header_bytes, body_bytes=settings.body_bytes, on_answer=metrics.on_answer)
+    return Door(
+        app,
+        header_bytes=settings.header_bytes,
+        body_bytes=settings.body_bytes,
+        body_s=settings.body_s,
+        on_answer=metrics.on_answer,
+    )

@@ -1,5 +1,6 @@
 """The outermost layer: an id for each request, limits that hold before anything is parsed, and no error gets out."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -8,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bakeoff.api.problems import BodyTooLarge, Problem, instance_of, respond
+from bakeoff.api.problems import BodyRefused, Problem, instance_of, respond
 
 log = logging.getLogger("bakeoff.api")
 OnAnswer = Callable[[Scope, int, float], None]
@@ -18,9 +19,11 @@ OnAnswer = Callable[[Scope, int, float], None]
 class Door:
     """Wraps an ASGI application."""
 
-    def __init__(self, app: ASGIApp, *, header_bytes: int, body_bytes: int, on_answer: OnAnswer) -> None:
+    def __init__(
+        self, app: ASGIApp, *, header_bytes: int, body_bytes: int, body_s: float, on_answer: OnAnswer
+    ) -> None:
         self.app, self.on_answer = app, on_answer
-        self.header_bytes, self.body_bytes = header_bytes, body_bytes
+        self.header_bytes, self.body_bytes, self.body_s = header_bytes, body_bytes, body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,24 +58,31 @@ class Door:
         await self.app(scope, receive, send)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that stops at the limit, whether or not the client said how much it would send."""
+        """`receive` that stops at the limits, whether or not the client said how much it would send."""
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         came = 0
+        ends: float | None = asyncio.get_running_loop().time() + self.body_s
 
         async def receiving() -> Message:
-            nonlocal came
+            nonlocal came, ends
             if declared.isdigit() and int(declared) > self.body_bytes:
                 raise self._too_large()
-            message: dict[str, Any] = dict(await receive())
+            try:
+                async with asyncio.timeout_at(ends):
+                    message: dict[str, Any] = dict(await receive())
+            except TimeoutError as error:
+                raise BodyRefused(408, f"the body was not there after {self.body_s:g} s") from error
             came += len(message.get("body", b""))
             if came > self.body_bytes:
                 raise self._too_large()
+            if not message.get("more_body", False):
+                ends = None  # who asks again waits for the client to hang up
             return message
 
         return receiving
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"the body has more than {self.body_bytes} bytes")
+    def _too_large(self) -> BodyRefused:
+        return BodyRefused(413, f"the body has more than {self.body_bytes} bytes")
 
 
 def _own_headers(scope: Scope) -> list[tuple[bytes, bytes]]:

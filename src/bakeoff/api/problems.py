@@ -58,6 +58,8 @@ TYPES = _types(
      "no policy 'planer_policy'; known: planner_policy", "bakeoff policy list shows them"),
     ("method-not-allowed", 405, "This method does not go here", "The header Allow says which methods do.",
      "GET does not go here", "use POST"),
+    ("slow-body", 408, "The body did not come in time", "The connection was closed; nothing of it was kept.",
+     "the body was not there after 10 s", "ask again with the same key; send smaller batches where the line is slow"),
     ("conflict", 409, "The same key or id, another content",
      "An idempotency key was used for another request before, or an event's id for another event.",
      "the idempotency key of decision 6f8d... was used for another request",
@@ -97,11 +99,11 @@ class Problem(Exception):  # noqa: N818 - reads as a sentence: raise Problem(...
         self.headers = dict(headers or {})
 
 
-class BodyTooLarge(HTTPException):
+class BodyRefused(HTTPException):
     """Raised while the body is read: FastAPI lets only this kind through."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(413, detail, headers={"connection": "close"})  # what was not read is not read
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail, headers={"connection": "close"})  # what was not read is not read
 
 
 def of_error(error: BakeoffError | TimeoutError) -> Problem:
@@ -200,6 +202,7 @@ _BY_STATUS = {
     400: "malformed",
     404: "not-found",
     405: "method-not-allowed",
+    408: "slow-body",
     413: "too-large",
     415: "unsupported-media-type",
 }

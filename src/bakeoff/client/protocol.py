@@ -12,7 +12,7 @@ from bakeoff.client.model import ApiError, RateLimited, Receipt, Rejected, Unava
 from bakeoff.task import Served
 
 _KEY = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
-_AGAIN = (429, 502, 503, 504)
+_AGAIN = (408, 429, 502, 503, 504)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +130,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def error(status: int, body: Any) -> ApiError:
     """What an answer that is not 200 says. `body`: the problem document, or whatever a proxy in between sent."""
     said = body if isinstance(body, Mapping) else {}
-    kind = RateLimited if status == 429 else Unavailable if status >= 500 else Rejected
+    kind = RateLimited if status == 429 else Unavailable if status >= 500 or status == 408 else Rejected
     return kind(
         str(said.get("detail", "an answer that is no problem document; is this the address of bakeoff serve?")),
         status=status,

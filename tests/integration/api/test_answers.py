@@ -237,6 +237,22 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(caller: Caller) -> Non
     assert b"/problems/too-large" in answered
 
 
+def test_a_body_that_trickles_in_holds_nobody_up(shop: Deps, held: dict[KeyRole, str]) -> None:
+    with serving(application(shop, ServeSettings(body_s=0.5))) as url:
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+            head = (
+                f"POST /v1/policies/{stages.POLICY}/decide HTTP/1.1\r\nhost: x\r\nauthorization: Bearer "
+                f"{held['application']}\r\nidempotency-key: k\r\ncontent-type: application/json\r\n"
+                "content-length: 100\r\n\r\n{"
+            )
+            raw.sendall(head.encode())  # and 99 bytes never come
+            answered = b"".join(iter(lambda: raw.recv(65536), b""))
+        assert answered.startswith(b"HTTP/1.1 408")
+        assert b"/problems/slow-body" in answered
+        assert b"was not there after 0.5 s" in answered
+
+
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(shop: Deps, held: dict[KeyRole, str]) -> None:
     slow = ServeSettings(requests_per_second=0.5, burst=3)
     with serving(application(shop, slow)) as url:
