@@ -19,9 +19,7 @@ OnAnswer = Callable[[Scope, int, float], None]
 class Door:
     """Wraps an ASGI application."""
 
-    def __init__(
-        self, app: ASGIApp, *, header_bytes: int, body_bytes: int, body_s: float, on_answer: OnAnswer
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, header_bytes: int, body_bytes: int, body_s: float, on_answer: OnAnswer) -> None:
         self.app, self.on_answer = app, on_answer
         self.header_bytes, self.body_bytes, self.body_s = header_bytes, body_bytes, body_s
 

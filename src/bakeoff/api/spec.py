@@ -13,7 +13,8 @@ from bakeoff.api.problems import MEDIA_TYPE, TYPES, Problem, body_of
 _INSTANCE = "urn:uuid:6f8d2f3e-0f43-4c0e-9d6c-2f6b7a1e4b51"
 _ANYWHERE = ("malformed", "too-large", "headers-too-large", "internal")
 _WITH_KEY = (*_ANYWHERE, "busy", "unauthorized", "forbidden", "rate-limited", "unavailable")
-_WITH_BODY = (*_WITH_KEY, "slow-body", "unsupported-media-type", "invalid", "not-found", "conflict", "refused", "deadline")
+_TO_READ = ("slow-body", "unsupported-media-type")
+_WITH_BODY = (*_WITH_KEY, *_TO_READ, "invalid", "not-found", "conflict", "refused", "deadline")
 _OF: dict[str, tuple[str, ...]] = {
     "decide": _WITH_BODY,
     "events": _WITH_BODY,
