@@ -17,6 +17,7 @@ from bakeoff.client import AsyncClient, Client, RateLimited, Rejected, Retry, Un
 from bakeoff.lifecycle import Deps
 from bakeoff.settings import ServeSettings, Settings
 
+
 def wait_until(true: Callable[[], bool]) -> None:
     ends = time.monotonic() + 90
     while not true():
