@@ -71,6 +71,7 @@ def start_experiment(
         check(spec, needs.metrics(task))
     check_approval(deps, version.policy_version_id)
     with deps.db.transaction() as conn:
+        policies.lock(conn, version.policy_id)  # nobody starts another one meanwhile, or moves what is the control
         spec = spec or _created(conn, version, name)
         return test_run.open_test(
             conn, version.policy_id, version.policy_version_id, spec, name=name, label=version.name, now=deps.clock()
@@ -125,6 +126,7 @@ def act_on(
     here: it needs a person (`promote`). Harm does not: of a test it ends the test, of a holdback everyone goes back to
     what the held-back units kept."""
     with deps.db.transaction() as conn:
+        policies.lock(conn, experiment.policy_id)  # of two who look at once only one widens
         after = test_run.act_on(conn, experiment.experiment_id, snapshot, now, by_hand=by_hand)
         if after.kind != "holdback" or after.status != "running" or snapshot.advice.verdict != "rollback":
             return after
