@@ -115,6 +115,35 @@ def test_a_schema_name_is_one_that_a_search_path_reads_back(dsn: str, schema: st
         connect(dsn, schema)
 
 
+def test_who_is_chosen_to_end_a_deadlock_is_told_to_type_it_again(dsn: str) -> None:
+    dbs, meet, said = (Database(dsn, "exp"), Database(dsn, "exp")), threading.Barrier(2, timeout=60), list[str]()
+    with dbs[0].transaction() as conn:
+        for name in ("p", "q"):
+            rows.policy(conn, name)
+
+    def take(db: Database, first: str, second: str) -> None:
+        try:
+            with db.transaction() as conn:
+                for name in (first, second):
+                    conn.execute("select * from policies where policy_id = %s for update", (name,))
+                    if name == first:
+                        meet.wait()
+        except Unreachable as error:
+            said.append(str(error))
+
+    pairs = zip(dbs, ("pq", "qp"), strict=True)
+    threads = [threading.Thread(target=take, args=(db, *names)) for db, names in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for db in dbs:
+        db.close()
+    (told,) = said
+    assert "another process changed the same at the same moment: deadlock detected" in told
+    assert "run the same command again" in told
+
+
 def test_times_are_utc_and_rows_are_dicts(dsn: str) -> None:
     with connect(dsn, "exp") as conn:
         row = conn.execute("select %s as moment, current_setting('timezone') as zone", (rows.START,)).fetchone()
