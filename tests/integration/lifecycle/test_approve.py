@@ -13,6 +13,7 @@ from bakeoff import lifecycle
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Refused, UsageError
 from bakeoff.experiments import store as experiments
+from bakeoff.experiments.model import Experiment
 from bakeoff.gates.model import Absolute, Gate, NonInferior, Outcome
 from bakeoff.lifecycle import Deps
 from bakeoff.policies import cover
@@ -266,3 +267,25 @@ def test_who_signs_while_another_rejects_is_refused(shop: Judged) -> None:
     _, second = at_once(shop.deps, lambda d: reject(d, shop), lambda d: sign(d, shop))
     assert isinstance(second.error, Refused)
     assert "was rejected; it gets no approval any more" in str(second.error)
+
+
+def begin(deps: Deps, shop: Judged) -> Experiment:
+    return lifecycle.start_experiment(deps, shop.version, stages.TEST, name="one")
+
+
+def test_a_version_whose_test_begins_at_the_same_moment_is_not_rejected(shop: Judged) -> None:
+    shop.sign()
+    begun, second = at_once(shop.deps, lambda d: begin(d, shop), lambda d: reject(d, shop))
+    assert begun.status == "running"
+    assert isinstance(second.error, Refused)
+    assert "toy_policy/2 is in a running test; a rejection does not cut traffic" in str(second.error)
+    assert shop.standing() == ("approved", None)
+
+
+def test_no_test_begins_of_a_version_that_is_rejected_at_the_same_moment(shop: Judged) -> None:
+    shop.sign()
+    _, second = at_once(shop.deps, lambda d: reject(d, shop), lambda d: begin(d, shop))
+    assert isinstance(second.error, Refused)
+    assert "policy version toy_policy/2 has no valid approval, so it gets no traffic" in str(second.error)
+    with shop.deps.db.transaction() as conn:
+        assert experiments.running(conn, stages.POLICY) == ()

@@ -126,3 +126,19 @@ def test_of_two_who_look_at_once_one_widens_and_the_other_changes_nothing(
     assert (second.error, second.result) == (None, first)
     with deps.db.transaction() as conn:
         assert [phase.treated_bp for phase in experiments.phases(conn, test.experiment_id)][1:] == [2000]
+
+
+def test_who_widens_a_test_that_another_stops_changes_nothing(
+    deps: Deps, version: PolicyVersion, clock: stages.Clock
+) -> None:
+    test = start(deps, version, "spring")
+    evidence = looked(deps, test.experiment_id, "advance")
+    now = clock.turn(hours=2)
+    _, second = at_once(
+        deps,
+        lambda wired: lifecycle.stop_experiment(wired, test, reason="tickets"),
+        lambda wired: lifecycle.act_on(wired, test, evidence, now=now, by_hand=True),
+    )
+    assert (second.error, second.result.status) == (None, "stopped")
+    with deps.db.transaction() as conn:
+        assert len(experiments.phases(conn, test.experiment_id)) == 1
