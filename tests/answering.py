@@ -67,7 +67,7 @@ def serving(app: Any) -> Iterator[str]:
         finally:
             hang_up()
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
 
 
 _open: list[httpx2.Client] = []
@@ -83,7 +83,7 @@ class Caller:
     """Says what a client would, and gives the answer back."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        self.http = httpx2.Client(base_url=url, timeout=20)
+        self.http = httpx2.Client(base_url=url, timeout=60)
         self.key = key
         _open.append(self.http)
 
@@ -149,7 +149,7 @@ class Process:
         if self.popen.poll() is None:
             self.popen.terminate()
             try:
-                self.popen.wait(30)
+                self.popen.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         if self.popen.stdout is not None:
@@ -170,7 +170,7 @@ def _installed(home: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _until(ready: Callable[[], bool], patience_s: float = 20.0) -> None:
+def _until(ready: Callable[[], bool], patience_s: float = 60.0) -> None:
     ends = time.monotonic() + patience_s
     while not ready():
         assert time.monotonic() < ends

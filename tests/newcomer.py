@@ -53,7 +53,7 @@ class Newcomer:
             "PYTHONWARNINGS": "ignore",
         }
 
-    def types(self, command: str, *, code: int | None = 0, timeout: float = 120, **env: str) -> Said:
+    def types(self, command: str, *, code: int | None = 0, timeout: float = 300, **env: str) -> Said:
         """Runs `command`; with `code`, it must end with it."""
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command], cwd=self.folder, env={**self.env, **env}, text=True,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import distributions
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from bakeoff import plugins
@@ -189,9 +190,14 @@ class _Late:
         name, _, version = place.removeprefix("models:/").partition("/")
         cached = self.settings.home.resolve() / "adapters" / f"{name}-{version}"
         if not cached.is_dir():
-            part = cached.with_name(f"{cached.name}.part")
-            self.mlflow.registry.download(name, version, part)
-            part.rename(cached)
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=".part-", dir=cached.parent) as part:
+                whole = self.mlflow.registry.download(name, version, Path(part) / cached.name)
+                try:
+                    whole.rename(cached)
+                except OSError:  # another process of this machine was faster, with the same
+                    if not cached.is_dir():
+                        raise
         return cached / "adapter"
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ def test_at_work_who_builds_does_not_sign_and_who_signs_does_not_build(
         signed = bakeoff("approve", *words, "--note", "read it")
         assert "advisory" not in signed.err
         refused = bakeoff(*start, code=3)
-        assert "permission denied for table experiments" in refused.err
+        assert "permission denied for table policies" in refused.err
         assert "bakeoff db roles" in refused.err
         as_user("app")
         assert bakeoff(*start, "--json").json["status"] == "running"

@@ -96,13 +96,22 @@ def test_a_study_trains_for_real_and_its_best_is_trained_again(
 
 
 SCRIPT = """
-import sys
+import sys, time
+from importlib import import_module
 import teachable
 from bakeoff import plugins
 from bakeoff.cli import cli, run_command
 plugins.load_task = lambda _: teachable.Teachable()
+tune = import_module("bakeoff.cli.tune")
+tell = tune._tell
+def halting(asked, what, trials):
+    tell(asked, what, trials)
+    if asked.number == 1:
+        time.sleep(600)
+tune._tell = halting
 sys.exit(run_command(cli, name="bakeoff", argv=sys.argv[1:]))
 """
+"""Stands still when the second trial has begun."""
 
 
 @pytest.mark.slow
@@ -118,10 +127,12 @@ def test_a_study_that_was_killed_goes_on_and_ends_as_an_unbroken_one(
     ) as worker:  # fmt: skip
         assert worker.stderr is not None
         said = []
-        while not said or "trial 001 begins" not in said[-1]:
-            said.append(worker.stderr.readline())
-            assert said[-1], said
-        worker.kill()
+        try:
+            while not said or "trial 001 begins" not in said[-1]:
+                said.append(worker.stderr.readline())
+                assert said[-1], said
+        finally:
+            worker.kill()
     resumed = typed(*words).json
     monkeypatch.setenv("BAKEOFF_HOME", str(tmp_path / "elsewhere"))  # so that nothing is reused
     unbroken = typed(*words[:-3], "--workers-share", "unbroken", "--json").json

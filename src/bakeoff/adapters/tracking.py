@@ -120,11 +120,9 @@ class MlflowTracker:
     def log_dataset(self, run_id: str, dataset: Dataset) -> None:
         from mlflow.entities import DatasetInput, InputTag
 
+        named = DatasetInput(dataset=_entity(dataset), tags=[InputTag("mlflow.data.context", "training")])
         with _answering(self._uri):
-            self._client.log_inputs(
-                run_id,
-                datasets=[DatasetInput(dataset=_entity(dataset), tags=[InputTag("mlflow.data.context", "training")])],
-            )
+            _beside_others(lambda: self._client.log_inputs(run_id, datasets=[named]))
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         now = int(self._clock() * 1000)
@@ -245,6 +243,7 @@ class MlflowModelRegistry:
             version = self._with_digest(name, digest)
             if version is None:
                 version = self._create(name, run_id, folder, tags)
+                version = self._with_digest(name, digest) or version  # of two at once both take the first one's
         return RegisteredModel(name=name, version=version, uri=f"models:/{name}/{version}", digest=digest)
 
     def set_tag(self, name: str, version: str, key: str, value: str) -> None:

@@ -53,6 +53,10 @@ def approve(deps: Deps, name: str, *, report_digest: str, signed_by: str, note: 
         covers=_covered(deps, version, stored),
     )
     with deps.db.transaction() as conn:
+        policies.lock_word(conn, version.policy_version_id)
+        faster = policies.live_approval(conn, version.policy_version_id)
+        if faster is not None and faster != standing and faster.report_digest == digest:
+            return faster  # somebody signed the same a moment ago
         policies.void_approval(conn, version.policy_version_id, now=deps.clock(), reason="a newer report was signed")
         policies.insert_approval(conn, approval)
     return approval
@@ -63,6 +67,7 @@ def reject(deps: Deps, name: str, *, report_digest: str, rejected_by: str, reaso
     is the rejection that is there. Raises Refused while a test of it is running."""
     version, stored = find_report(deps, name, report_digest)
     with deps.db.transaction() as conn:
+        policies.lock_word(conn, version.policy_version_id)
         there = policies.find_rejection(conn, version.policy_version_id)
         if there is not None and there.report_digest == stored.report.digest:
             return there

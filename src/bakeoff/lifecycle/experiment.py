@@ -71,6 +71,8 @@ def start_experiment(
         check(spec, needs.metrics(task))
     check_approval(deps, version.policy_version_id)
     with deps.db.transaction() as conn:
+        policies.lock(conn, version.policy_id)  # nobody starts another one meanwhile, or moves what is the control
+        policies.lock_word(conn, version.policy_version_id)  # or turns this version down
         spec = spec or _created(conn, version, name)
         return test_run.open_test(
             conn, version.policy_id, version.policy_version_id, spec, name=name, label=version.name, now=deps.clock()
@@ -94,6 +96,7 @@ def stop_experiment(deps: Deps, experiment: Experiment, *, reason: str, rolled_b
         raise UsageError("stopping a test needs a reason", cure='add --reason "what you saw"')
     status = "rolled_back" if rolled_back else "stopped"
     with deps.db.transaction() as conn:
+        policies.lock(conn, experiment.policy_id)  # nobody widens it meanwhile
         experiments.end(conn, experiment.experiment_id, status=status, reason=reason, now=deps.clock())
         return experiments.find_experiment(conn, experiment.experiment_id)
 
@@ -125,6 +128,7 @@ def act_on(
     here: it needs a person (`promote`). Harm does not: of a test it ends the test, of a holdback everyone goes back to
     what the held-back units kept."""
     with deps.db.transaction() as conn:
+        policies.lock(conn, experiment.policy_id)  # of two who look at once only one widens
         after = test_run.act_on(conn, experiment.experiment_id, snapshot, now, by_hand=by_hand)
         if after.kind != "holdback" or after.status != "running" or snapshot.advice.verdict != "rollback":
             return after

@@ -33,6 +33,7 @@ def adopt(
     everyone, with a share of explorer decisions (`explorer_bp`, basis points). `since`: for the application itself
     (`external_spec`), which answered before bakeoff came."""
     with deps.db.transaction() as conn:
+        policies.lock(conn, version.policy_id)  # of two who adopt at once the second finds what the first made
         for each in (version, explorer):
             if each is not None and policies.live_approval(conn, each.policy_version_id) is None:
                 past = since if each is version else None

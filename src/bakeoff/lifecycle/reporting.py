@@ -1,5 +1,6 @@
 """A gate report becomes a page that a person reads."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,7 +40,7 @@ def write_report(deps: Deps, task: Task, digest: str, *, to: Path | None = None)
     place = deps.reports / f"{short(digest)}.html" if to is None else to
     page = render.html(_evidence(deps, task, digest))
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(f".{place.name}.part")
+    part = place.with_name(f".{place.name}.{uuid.uuid4().hex}.part")  # two may write the same at once
     part.write_text(page, encoding="utf-8")
     part.replace(place)
     return place

@@ -5,6 +5,10 @@ insert into policies (policy_id, task) values (:policy_id, :task) on conflict (p
 -- Serialises the numbering of versions.
 select * from policies where policy_id = :policy_id for update;
 
+-- name: lock_word(policy_version_id)^
+-- Serialises what people say of a version; by a number, as who signs may not lock rows of other tables.
+select pg_advisory_xact_lock(hashtextextended('bakeoff word ' || :policy_version_id, 0));
+
 -- name: policy(policy_id)^
 select * from policies where policy_id = :policy_id;
 

@@ -68,6 +68,12 @@ def lock(conn: Conn, policy_id: str) -> Policy:
     return _policy(queries.lock_policy(conn, policy_id=policy_id))
 
 
+def lock_word(conn: Conn, policy_version_id: str) -> None:
+    """Signatures and rejections of a version come one after the other, until the transaction ends: who comes second
+    sees what the first one said."""
+    queries.lock_word(conn, policy_version_id=policy_version_id)
+
+
 def serving_versions(conn: Conn, policy_id: str, policy_version_id: str) -> tuple[PolicyVersion, PolicyVersion | None]:
     """The version with this id and the policy's last resort, in one query: every decision asks it."""
     rows = list(queries.serving_versions(conn, policy_id=policy_id, policy_version_id=policy_version_id))

@@ -87,7 +87,7 @@ class Service:
         self._cost_limits = dict(cost_limits or {})
         self._models, self._ingest = Models(engines, on_count), ingest.Ingest()
         self._workers: dict[tuple[str, str], Workers] = {}
-        self._changed = threading.Condition()
+        self._changed, self._telling = threading.Condition(), threading.Lock()
         self._running, self._is_stopping = 0, False
         self._name, self._started_at = socket.gethostname(), clock()
         self._rosters: list[roster.Roster] = []
@@ -118,7 +118,7 @@ class Service:
         self._ended.set()
         if self._poller is not None:
             self._poller.join(self._poll_s)
-        with suppress(Exception), self._db.transaction() as conn:
+        with suppress(Exception), self._telling, self._db.transaction() as conn:
             replicas.forget(conn, name=self._name, pid=os.getpid())
 
     @contextmanager
@@ -298,8 +298,11 @@ class Service:
         self._tell_of_itself([version for version in needed if self._models.problem(version) is None])
 
     def _tell_of_itself(self, loaded: Sequence[PolicyVersion]) -> None:
-        """For `bakeoff doctor`. A process that cannot say what it holds serves all the same."""
-        with suppress(Exception), self._db.transaction() as conn:
+        """For `bakeoff doctor`. A process that cannot say what it holds serves all the same; one that has ended is not
+        told of again by a look that was under way."""
+        with suppress(Exception), self._telling, self._db.transaction() as conn:
+            if self._ended.is_set():
+                return
             replicas.report(
                 conn,
                 name=self._name,

@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -168,12 +167,12 @@ def test_a_key_is_known_soon_after_it_was_made_and_unknown_soon_after_it_was_rev
         assert caller.get("/v1/policies").status_code == 401
         _, text = lifecycle.create_key(shop, "late", "viewer", entropy=os.urandom(ENTROPY))
         caller.key = text
-        ends = datetime.now(UTC).timestamp() + 10
+        ends = time.monotonic() + 60
         while caller.get("/v1/policies").status_code != 200:
-            assert datetime.now(UTC).timestamp() < ends
+            assert time.monotonic() < ends
         lifecycle.revoke_key(shop, "late")
         while caller.get("/v1/policies").status_code != 401:
-            assert datetime.now(UTC).timestamp() < ends
+            assert time.monotonic() < ends
 
 
 @pytest.mark.parametrize(
@@ -254,14 +253,14 @@ def test_a_body_that_trickles_in_holds_nobody_up(shop: Deps, held: dict[KeyRole,
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(shop: Deps, held: dict[KeyRole, str]) -> None:
-    slow = ServeSettings(requests_per_second=0.5, burst=3)
+    slow = ServeSettings(requests_per_second=0.01, burst=3)
     with serving(application(shop, slow)) as url:
         caller = Caller(url, held["application"])
         codes = [caller.decide().status_code for _ in range(4)]
         limited = caller.decide()
         assert codes == [200, 200, 200, 429]
-        assert problem(limited, 429, "rate-limited")["detail"].endswith("may ask 0.5 times in a second")
-        assert 1 <= int(limited.headers["retry-after"]) <= 3
+        assert problem(limited, 429, "rate-limited")["detail"].endswith("may ask 0.01 times in a second")
+        assert 1 <= int(limited.headers["retry-after"]) <= 101
         assert Caller(url, held["viewer"]).get("/v1/policies").status_code == 200, "another key has its own bucket"
 
 
@@ -357,7 +356,7 @@ class Slow:
         self.may_answer.set()
 
     def decide(self, *args: Any, **named: Any) -> Served:
-        assert self.may_answer.wait(30)
+        assert self.may_answer.wait(120)
         return Served(decision_id="d", answer={}, context={})
 
 
@@ -370,31 +369,32 @@ def test_who_waits_does_not_hold_up_others_and_too_many_are_sent_away(shop: Deps
         threads = [threading.Thread(target=lambda c=c: answers.put(c.decide())) for c in callers]
         for thread in threads:
             thread.start()
-        busy = answers.get(timeout=20)
+        busy = answers.get(timeout=60)
         assert problem(busy, 503, "busy")["detail"] == "1 requests are worked on and 1 wait"
         assert busy.headers["retry-after"] == "1"
         assert Caller(url).get("/healthz").status_code == 200
         slow.may_answer.set()
-        assert [answers.get(timeout=20).status_code for _ in range(2)] == [200, 200]
+        assert [answers.get(timeout=60).status_code for _ in range(2)] == [200, 200]
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
 
 
 def test_without_its_database_it_answers_nothing_and_says_so(deps: Deps, dsn: str, postgres_server: str) -> None:
     """Rule 10: there would be no row."""
     stages.open_shop(deps, "good")
     key = keys(deps)["application"]
-    with serving(application(deps, ServeSettings(deadline_s=0.5))) as url:
+    with serving(application(deps, ServeSettings(deadline_s=3))) as url:
         caller = Caller(url, key)
         assert caller.decide().status_code == 200
-        assert caller.get("/readyz").json()["ready"] is True
+        ends = time.monotonic() + 60
+        while caller.get("/readyz").json()["ready"] is not True:
+            assert time.monotonic() < ends
         with psycopg.connect(postgres_server, autocommit=True) as admin:
             name = dsn.partition("@/")[2].partition("?")[0]
             admin.execute(f"drop database {name} with (force)".encode())
             away = caller.decide("k2")
             assert problem(away, 503, "unavailable")["detail"].startswith("PostgreSQL")
             assert away.headers["retry-after"] == "1"
-            ends = time.monotonic() + 20
             while caller.get("/readyz").status_code == 200:
                 assert time.monotonic() < ends
                 time.sleep(0.1)

@@ -310,7 +310,7 @@ def test_numbers_and_texts_that_jsonb_would_rewrite_are_kept(conn: Connection, s
     assert repr(found["request"]["value"]) == repr(value) or value == {"b": 1, "a": 2}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(request=st.dictionaries(st.text(st.characters(exclude_categories=("Cs",)), max_size=5), VALUES, min_size=1))
 def test_any_request_comes_back_with_its_digest(conn: Connection, shop: Shop, request: dict[str, Any]) -> None:
     made = decision(shop, unit=str(uuid.uuid4()), request=request)

@@ -346,7 +346,7 @@ def write(log: Log, story: Sequence[Told], arrived: Sequence[float], decisions: 
             log.tell(ident, unit, arm, day, told.kind, arrived=at)  # perhaps before its decision is there
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(story=STORIES, data=st.data())
 def test_folding_bit_by_bit_is_byte_for_byte_folding_at_once(
     scratch: Connection, story: list[Told], data: st.DataObject

@@ -13,12 +13,14 @@ from bakeoff import lifecycle
 from bakeoff.datasets.model import Dataset
 from bakeoff.errors import Refused, UsageError
 from bakeoff.experiments import store as experiments
+from bakeoff.experiments.model import Experiment
 from bakeoff.gates.model import Absolute, Gate, NonInferior, Outcome
 from bakeoff.lifecycle import Deps
 from bakeoff.policies import cover
 from bakeoff.policies import store as policies
-from bakeoff.policies.model import PolicyVersion
+from bakeoff.policies.model import Approval, PolicyVersion, Rejection
 from bakeoff.promotion.plan import plan_promotion
+from overlapping import at_once
 
 TASK = toy.ToyTask()
 RULES = Gate(
@@ -233,3 +235,57 @@ def test_a_rejection_needs_a_reason_is_final_and_waits_for_a_running_test(shop: 
 def test_a_version_without_a_report_can_be_neither_signed_nor_rejected(shop: Judged) -> None:
     with pytest.raises(UsageError, match="was not judged yet"):
         lifecycle.reject(shop.deps, shop.incumbent.name, report_digest=shop.digest, rejected_by="G", reason="r")
+
+
+# ---- two at once ----
+
+
+def sign(deps: Deps, shop: Judged, who: str = "Ada") -> Approval:
+    return lifecycle.approve(deps, shop.version.name, report_digest=shop.digest, signed_by=who, note="read it")
+
+
+def reject(deps: Deps, shop: Judged) -> Rejection:
+    return lifecycle.reject(deps, shop.version.name, report_digest=shop.digest, rejected_by="Grace", reason="dull")
+
+
+def test_two_who_sign_the_same_report_at_once_have_one_signature(shop: Judged) -> None:
+    first, second = at_once(shop.deps, lambda d: sign(d, shop), lambda d: sign(d, shop, "Grace"))
+    assert (second.error, second.result) == (None, first)
+    with shop.deps.db.transaction() as conn:
+        assert policies.live_approval(conn, shop.version.policy_version_id) == first
+
+
+def test_a_rejection_voids_a_signature_that_was_given_at_the_same_moment(shop: Judged) -> None:
+    _, second = at_once(shop.deps, lambda d: sign(d, shop), lambda d: reject(d, shop))
+    assert second.error is None
+    assert shop.standing() == ("rejected", "rejected: dull")
+    with shop.deps.db.transaction() as conn:
+        assert policies.live_approval(conn, shop.version.policy_version_id) is None
+
+
+def test_who_signs_while_another_rejects_is_refused(shop: Judged) -> None:
+    _, second = at_once(shop.deps, lambda d: reject(d, shop), lambda d: sign(d, shop))
+    assert isinstance(second.error, Refused)
+    assert "was rejected; it gets no approval any more" in str(second.error)
+
+
+def begin(deps: Deps, shop: Judged) -> Experiment:
+    return lifecycle.start_experiment(deps, shop.version, stages.TEST, name="one")
+
+
+def test_a_version_whose_test_begins_at_the_same_moment_is_not_rejected(shop: Judged) -> None:
+    shop.sign()
+    begun, second = at_once(shop.deps, lambda d: begin(d, shop), lambda d: reject(d, shop))
+    assert begun.status == "running"
+    assert isinstance(second.error, Refused)
+    assert "toy_policy/2 is in a running test; a rejection does not cut traffic" in str(second.error)
+    assert shop.standing() == ("approved", None)
+
+
+def test_no_test_begins_of_a_version_that_is_rejected_at_the_same_moment(shop: Judged) -> None:
+    shop.sign()
+    _, second = at_once(shop.deps, lambda d: reject(d, shop), lambda d: begin(d, shop))
+    assert isinstance(second.error, Refused)
+    assert "policy version toy_policy/2 has no valid approval, so it gets no traffic" in str(second.error)
+    with shop.deps.db.transaction() as conn:
+        assert experiments.running(conn, stages.POLICY) == ()

@@ -43,6 +43,23 @@ def judged(deps: Deps, clock: stages.Clock) -> str:
     return lifecycle.gate(deps, TASK, sides[0], sides[1], dataset, RULES).digest
 
 
+def test_two_who_write_the_same_page_at_once_both_have_it(
+    deps: Deps, judged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one writes all of it between this one's writing and its renaming."""
+    replace, other = Path.replace, list[Path]()
+
+    def slow(self: Path, target: Path) -> Path:
+        if not other:
+            other.append(target)
+            assert lifecycle.write_report(deps, TASK, judged) == target
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", slow)
+    assert [lifecycle.write_report(deps, TASK, judged)] == other
+    assert list(deps.reports.iterdir()) == other
+
+
 def test_the_page_lies_in_its_folder_and_is_the_same_each_time(deps: Deps, clock: stages.Clock, judged: str) -> None:
     place = lifecycle.write_report(deps, TASK, judged)
     assert place == deps.reports / f"{judged.removeprefix('sha256:')[:12]}.html"

@@ -173,7 +173,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=steps)
 def test_the_history_remembers_every_state_that_lasted(scratch: Connection, steps: Any) -> None:
     """Against a model: after any saves at moments that do not go back, each moment's state is that of the last save."""

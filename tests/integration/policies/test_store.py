@@ -106,7 +106,7 @@ SPECS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(made=SPECS)
 def test_a_spec_comes_back_as_it_was_with_its_fingerprint(scratch: Connection, made: PolicySpec) -> None:
     version = create(scratch, made, rows.new_id())  # a policy of its own: where an adapter lies is no other version

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
 
 REPLICA = """
 import os, sys, threading
+from itertools import chain
 sys.path[:0] = {paths!r}
 import rows, shop, toy
 from bakeoff.adapters.postgres import Pool
@@ -161,7 +163,7 @@ service = Service(Pool({dsn!r}, "exp", size=4), None, lambda _: toy.ToyTask(), c
 service.start()
 
 def load(n):
-    for m in range({first}, {end}):
+    for m in {keys}:
         served = service.decide(shop.POLICY, key=f"{{n}}/{{m}}", unit_id=f"u{{n}}-{{m // 2}}",
                                 request={{"likes": "coffee", "day": 1}})
         os.write(1, f"{{n}}/{{m}} {{served.decision_id}} {{served.answer['drink']}}\\n".encode())
@@ -173,15 +175,18 @@ service.stop()
 """
 
 
-def replica(dsn: str, drink: str, keys: range) -> "subprocess.Popen[bytes]":
-    text = REPLICA.format(paths=[str(TESTS), *sys.path], dsn=dsn, drink=drink, first=keys.start, end=keys.stop)
+def replica(dsn: str, drink: str, keys: str) -> "subprocess.Popen[bytes]":
+    text = REPLICA.format(paths=[str(TESTS), *sys.path], dsn=dsn, drink=drink, keys=keys)
     return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+END = b""
+
+
 def lines(process: "subprocess.Popen[bytes]") -> "queue.Queue[bytes]":
-    """What it prints, as it comes."""
+    """What it prints, as it comes, and `END`."""
     found: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=lambda: [found.put(line) for line in process.stdout], daemon=True).start()  # type: ignore[union-attr, misc]
+    threading.Thread(target=lambda: [found.put(line) for line in chain(process.stdout, [END])], daemon=True).start()  # type: ignore[union-attr, misc]
     return found
 
 
@@ -189,16 +194,16 @@ def test_a_replica_killed_under_load_leaves_nothing_half_done_and_its_keys_are_a
     """Two processes over one database, which would answer differently: whoever wrote first is repeated by the other."""
     pool = Pool(dsn, "exp", size=2)
     shop.Trial(pool).turn(5000, number=2)
-    # Each has keys of its own, so that both win some, whoever is the faster one.
-    victim, other = replica(dsn, "tea", range(50, 100_000)), replica(dsn, "coffee", range(100))
+    # Each begins with keys of its own, so that both win some, whoever is the faster one.
+    victim = replica(dsn, "tea", "chain(range(1000, 1010), range(50, 1000), range(1010, 100_000))")
+    other = replica(dsn, "coffee", "range(100)")
     said, heard = lines(victim), lines(other)
     first, second = ([from_.get(timeout=60) for _ in range(30)] for from_ in (said, heard))
     victim.send_signal(signal.SIGKILL)
-    assert victim.wait(20) == -signal.SIGKILL
-    assert other.wait(60) == 0, other.stderr.read() if other.stderr else ""
-    time.sleep(0.2)
-    first += [said.get() for _ in range(said.qsize())]
-    second += [heard.get() for _ in range(heard.qsize())]
+    assert victim.wait(60) == -signal.SIGKILL
+    assert other.wait(120) == 0, other.stderr.read() if other.stderr else ""
+    first += iter(lambda: said.get(timeout=60), END)
+    second += iter(lambda: heard.get(timeout=60), END)
     answers: dict[str, set[str]] = {}
     answered: dict[str, Served] = {}
     for line in [*first, *second]:

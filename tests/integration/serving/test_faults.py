@@ -26,7 +26,7 @@ ASKED = {"likes": "coffee", "day": 1}
 
 @pytest.fixture
 def pool(dsn: str) -> Iterator[Pool]:
-    found = Pool(dsn, "exp", size=6)
+    found = Pool(dsn, "exp", size=6, patience_s=30)
     yield found
     found.close()
 
@@ -47,6 +47,15 @@ def serving(pool: Pool, machine: shop.Machine, **how: Any) -> Iterator[Service]:
     service.stop(0.1)
 
 
+@pytest.fixture
+def a_second(monkeypatch: pytest.MonkeyPatch) -> float:
+    """Gives the deadline under which a version has one second; all else belongs to the last resort and to writing,
+    so that a machine that is busy for a while changes nothing."""
+    monkeypatch.setattr(module, "RESERVE", 0.95)
+    monkeypatch.setattr(module, "RESERVE_S", 60.0)
+    return 20.0
+
+
 def ask(service: Service, key: str = "k", unit: str = "u", **how: Any) -> Served:
     return service.decide(shop.POLICY, key=key, unit_id=unit, request=ASKED, **how)
 
@@ -58,7 +67,7 @@ def logged(pool: Pool, served: Served) -> dict[str, Any]:
     return row
 
 
-def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
     ends = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < ends
@@ -70,11 +79,11 @@ def wait_until(true: Callable[[], object], seconds: float = 10) -> None:
 
 def hangs(event: threading.Event) -> Callable[[float], str]:
     """Does not look at the time that it has."""
-    return lambda _: "coffee" if event.wait(30) else "tea"
+    return lambda _: "coffee" if event.wait(60) else "tea"
 
 
 def test_an_engine_that_hangs_holds_nobody_and_is_asked_no_more_after_some(
-    pool: Pool, go_on: threading.Event, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, go_on: threading.Event, a_second: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last resort answers within the deadline; the unit stays in its variant."""
     monkeypatch.setattr(module, "LATE_LIMIT", 2)
@@ -87,15 +96,16 @@ def test_an_engine_that_hangs_holds_nobody_and_is_asked_no_more_after_some(
     with serving(pool, shop.Machine(hanging=hangs(go_on)), on_count=count) as service:
         for key in ("a", "b"):
             began = time.monotonic()
-            served = ask(service, key, deadline_s=0.6)
-            assert time.monotonic() - began < 2
+            served = ask(service, key, deadline_s=a_second)
+            assert time.monotonic() - began < a_second
             row = logged(pool, served)
-            assert row["payload"]["fallback_reason"].startswith("late: toy_policy/2 did not stop after 0.")
+            assert row["payload"]["fallback_reason"].startswith("late: toy_policy/2 did not stop after ")
             assert row["policy_version_id"] != row["served_policy_version_id"]
         assert service.readiness().late == 2
         began = time.monotonic()
-        served = ask(service, "c", deadline_s=20)
-        assert time.monotonic() - began < 2, "nobody waits for what hangs"
+        monkeypatch.setattr(module, "RESERVE", 0.25)
+        served = ask(service, "c", deadline_s=50)
+        assert time.monotonic() - began < 30, "nobody waits for what hangs"
         assert logged(pool, served)["payload"]["fallback_reason"].startswith("busy: 2 earlier answers")
         go_on.set()
         wait_until(lambda: service.readiness().late == 0)
@@ -109,14 +119,14 @@ def test_an_engine_that_minds_its_deadline_is_not_left_behind(pool: Pool) -> Non
 
     def minds(seconds: float) -> str:
         given.append(seconds)
-        time.sleep(seconds)
         raise TimeoutError("the deadline passed at a model step")
 
     shop.open_with_model(pool, "minding")
     with serving(pool, shop.Machine(minding=minds)) as service:
-        served = ask(service, deadline_s=1.0)
+        served = ask(service, deadline_s=8.0)
         assert service.readiness().late == 0
-    assert 0.4 < given[0] < 0.75
+    assert given[0] < 0.9 * 6, "a tenth earlier than it would be left behind, and that is two seconds before the end"
+    assert given[0] > 1
     assert logged(pool, served)["payload"]["fallback_reason"] == "TimeoutError: the deadline passed at a model step"
 
 
@@ -146,25 +156,26 @@ def test_a_hanging_arm_takes_no_place_of_another(pool: Pool, go_on: threading.Ev
     treated, control = trial.units("treated", 1000, 4), trial.units("control", 1000, 20)
     with serving(pool, shop.Machine(hanging=hangs(go_on))) as service:
         stuck = [
-            threading.Thread(target=lambda u=unit: ask(service, u, u, deadline_s=3))  # type: ignore[misc]
+            threading.Thread(target=lambda u=unit: ask(service, u, u, deadline_s=60))  # type: ignore[misc]
             for unit in treated
         ]
         for thread in stuck:
             thread.start()
-        began = time.monotonic()
+        wait_until(lambda: service.readiness().running == len(stuck))
         for unit in control:
             assert logged(pool, ask(service, unit, unit))["payload"]["fallback_reason"] is None
-        assert time.monotonic() - began < 2
+        assert all(thread.is_alive() for thread in stuck), "they hang all the while"
+        go_on.set()
         for thread in stuck:
-            thread.join(10)
+            thread.join(60)
 
 
-def test_a_python_policy_that_hangs_is_left_behind_too(pool: Pool) -> None:
+def test_a_python_policy_that_hangs_is_left_behind_too(pool: Pool, a_second: float) -> None:
     shop.open_shop(pool, "endless", module=__name__)
     with serving(pool, shop.Machine()) as service:
         began = time.monotonic()
-        row = logged(pool, ask(service, deadline_s=0.5))
-        assert time.monotonic() - began < 2
+        row = logged(pool, ask(service, deadline_s=a_second))
+        assert time.monotonic() - began < a_second
         assert row["payload"]["fallback_reason"].startswith("late: toy_policy/2")
         enough.set()
         wait_until(lambda: service.readiness().late == 0)
@@ -183,8 +194,12 @@ def endless(request: Request, *, seed: int) -> PythonAnswer:
 
 
 def test_a_slow_last_resort_is_an_error_in_time_and_nothing_is_written(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, go_on: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def sleepy(request: Request, *, seed: int) -> PythonAnswer:
+        go_on.wait(60)
+        return PythonAnswer(answer={"drink": "tea"})
+
     monkeypatch.setattr(toy, "stubborn", sleepy)
     shop.open_with_model(pool, "raising")
     from bakeoff.inference.python_policy import load_function
@@ -193,16 +208,11 @@ def test_a_slow_last_resort_is_an_error_in_time_and_nothing_is_written(
     with serving(pool, shop.Machine(raising=raises)) as service:
         began = time.monotonic()
         with pytest.raises(Unreachable, match=r"neither toy_policy/2 \(OSError: .*\) nor its last resort toy_policy/1"):
-            ask(service, deadline_s=0.5)
-        assert time.monotonic() - began < 1.4
+            ask(service, deadline_s=2)
+        assert time.monotonic() - began < 30
     load_function.cache_clear()
     with pool.transaction() as conn:
         assert conn.execute("select count(*) as n from events").fetchone() == {"n": 0}
-
-
-def sleepy(request: Request, *, seed: int) -> PythonAnswer:
-    time.sleep(1.5)
-    return PythonAnswer(answer={"drink": "tea"})
 
 
 # ---- the cost of an answer ----
@@ -241,20 +251,23 @@ def test_the_model_of_a_test_is_in_memory_before_the_test_begins(pool: Pool) -> 
     assert machine.opened == ["new"]
 
 
-def test_a_version_that_nobody_saw_coming_is_loaded_while_its_request_waits(pool: Pool) -> None:
+def test_a_version_that_nobody_saw_coming_is_loaded_while_its_request_waits(
+    pool: Pool, a_second: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trial = shop.Trial(pool, treated="new", by_model=True, begins=False)
     machine = shop.Machine(new=lambda _: "coffee")
     loading = threading.Event()
-    machine.loads["new"] = lambda: loading.wait(20)
+    machine.loads["new"] = lambda: loading.wait(60)
     with serving(pool, machine, poll_s=60) as service:
         trial.begin()
         first, second = trial.units("treated", 1000, 2)
-        row = logged(pool, ask(service, unit=first, deadline_s=0.4))
-        assert row["payload"]["fallback_reason"].startswith("loading: toy_policy/2 was not in memory within 0.")
+        row = logged(pool, ask(service, unit=first, deadline_s=a_second))
+        assert row["payload"]["fallback_reason"].startswith("loading: toy_policy/2 was not in memory within ")
         assert row["variant_id"] is not None
         assert str(row["variant_id"]) == trial.treated
+        monkeypatch.setattr(module, "RESERVE", 0.25)
         threading.Timer(0.2, loading.set).start()
-        row = logged(pool, ask(service, "l", second, deadline_s=10))
+        row = logged(pool, ask(service, "l", second, deadline_s=60))
         assert row["payload"]["fallback_reason"] is None
 
 
@@ -264,12 +277,11 @@ def test_a_new_version_that_cannot_be_loaded_is_told_and_takes_no_process_out_of
     machine = shop.Machine(new=lambda _: "coffee")
     machine.loads["new"] = lambda: raises(0.0)
     with serving(pool, machine) as service:
-        assert service.readiness().ready, "it only may begin: nothing that serves is missing"
+        wait_until(lambda: service.readiness().ready)  # it only may begin: nothing that serves is missing
         trial.begin()
         wait_until(lambda: service.readiness().policies[0].versions[-1].serves)
-        found = service.readiness()
-        assert found.missing == ("toy_policy/2: OSError: the accelerator fell off the bus",)
-        assert found.ready
+        assert service.readiness().missing == ("toy_policy/2: OSError: the accelerator fell off the bus",)
+        wait_until(lambda: service.readiness().ready)
         (unit,) = trial.units("treated", 1000, 1)
         row = logged(pool, ask(service, unit=unit))
         assert row["payload"]["fallback_reason"] == "OSError: the accelerator fell off the bus"
@@ -311,7 +323,7 @@ def test_promotion_and_rollback_reach_a_running_process_without_a_failed_request
         wait_until(lambda: len([began for began, _ in found if began > back]) > 10)
         stop.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert not wrong
     with pool.transaction() as conn:
         reasons = conn.execute("select distinct payload ->> 'fallback_reason' as why from events").fetchall()

@@ -1,6 +1,7 @@
 """A process that serves tells what it holds, so that doctor can compare it with who has traffic."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +26,7 @@ HELD = make_holdback(stages.TEST, 500)
 
 @pytest.fixture
 def pool(dsn: str) -> Iterator[Pool]:
-    found = Pool(dsn, "exp", size=4)
+    found = Pool(dsn, "exp", size=4, patience_s=30)
     yield found
     found.close()
 
@@ -35,7 +36,7 @@ def told(pool: Pool) -> list[replicas.Replica]:
         return replicas.replicas(conn)
 
 
-def until(what: Any, seconds: float = 10.0) -> bool:
+def until(what: Any, seconds: float = 60.0) -> bool:
     ends = time.monotonic() + seconds
     while not what() and time.monotonic() < ends:
         time.sleep(0.02)
@@ -60,6 +61,32 @@ def test_a_process_tells_what_it_holds_at_each_poll_and_goes_when_it_stops(pool:
         assert serving in one.loaded
         assert replicas.gaps([one], {serving: rows.at(0)}, rows.at(1)) == []
     service.stop(1)
+    assert told(pool) == []
+
+
+def test_a_look_that_is_under_way_when_a_process_stops_does_not_tell_of_it_again(
+    pool: Pool, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else doctor would miss a process that ended as it should."""
+    shop.open_shop(pool, "good")
+    looking, go_on, report = threading.Event(), threading.Event(), replicas.report
+
+    def slow(*args: Any, **named: Any) -> None:
+        if threading.current_thread().name == "looks who serves":
+            looking.set()
+            assert go_on.wait(60)
+        report(*args, **named)
+
+    monkeypatch.setattr(replicas, "report", slow)
+    service.start()
+    assert looking.wait(60)
+    stopping = threading.Thread(target=service.stop, args=(1,))
+    stopping.start()
+    stopping.join(0.5)  # as long as it takes to forget a process
+    go_on.set()
+    stopping.join(60)
+    assert service._poller is not None
+    service._poller.join(60)
     assert told(pool) == []
 
 

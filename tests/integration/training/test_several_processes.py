@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import halting
 from bakeoff.training import launch, run_file, worker
 from bakeoff.training.adapter import WEIGHTS
 from bakeoff.training.model import PairRow, TrainingRow, TrainResult, TrainSpec
@@ -73,7 +74,9 @@ def assert_alike(one: TrainResult, two: TrainResult) -> None:
         torch.testing.assert_close(theirs[name], weights, rtol=1e-4, atol=1e-5)
 
 
-def test_two_processes_train_what_one_does_also_when_they_are_broken_off(base: Path, tmp_path: Path) -> None:
+def test_two_processes_train_what_one_does_also_when_they_are_broken_off(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Same curves and weights up to rounding, though the second epoch was taken up from a checkpoint in its middle."""
     alone = worker.execute(asked(base, tmp_path / "one"))
     together = asked(base, tmp_path / "two")
@@ -85,7 +88,10 @@ def test_two_processes_train_what_one_does_also_when_they_are_broken_off(base: P
         if step == 7:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    words = launch.command(together, 2)
+    at = words.index("-m", words.index("--nproc-per-node"))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(launch, "command", lambda path, _: [*words[:at], halting.__file__, "7", str(path)])
         launch.carry_out(together, break_off, processes=2)
     assert seen == list(range(1, 8)), "one process speaks for both"
     assert not (tmp_path / "two" / "adapter").exists()

@@ -40,9 +40,12 @@ def searched(dsn: str, name: str, trials: int, seed: int = 0) -> list[Trial]:
         return list(study.trials())
 
 
-def process(dsn: str, name: str, trials: int, pause_s: float, log: Path) -> subprocess.Popen[bytes]:
+def process(
+    dsn: str, name: str, trials: int, log: Path, *, workers: int = 1, halts_at: int | None = None
+) -> subprocess.Popen[bytes]:
+    how = (str(trials), str(log), str(workers), "" if halts_at is None else str(halts_at))
     return subprocess.Popen(
-        [sys.executable, "-W", "error", str(SOURCES / "searching.py"), dsn, name, str(trials), str(pause_s), str(log)],
+        [sys.executable, "-W", "error", str(SOURCES / "searching.py"), dsn, name, *how],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCES.parent / "src"), str(SOURCES)])},
     )
 
@@ -51,9 +54,9 @@ def lines(log: Path) -> list[list[str]]:
     return [line.split("\t") for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def until(log: Path, count: int) -> None:
-    ends = time.monotonic() + 60
-    while len(lines(log)) < count:
+def until_begun(log: Path, trial: int) -> None:
+    ends = time.monotonic() + 120
+    while not any(line[0] == "early" and line[2:3] == [str(trial)] for line in lines(log)):
         assert time.monotonic() < ends, lines(log)
         time.sleep(0.02)
 
@@ -124,8 +127,8 @@ def test_a_study_in_two_sittings_is_that_of_one(dsn: str) -> None:
 
 
 def test_two_processes_share_a_study_and_repeat_no_trial(dsn: str, tmp_path: Path) -> None:
-    workers = [process(dsn, "shared", 10, 0.15, tmp_path / "log") for _ in range(2)]
-    assert [worker.wait(120) for worker in workers] == [0, 0]
+    workers = [process(dsn, "shared", 10, tmp_path / "log", workers=2) for _ in range(2)]
+    assert [worker.wait(180) for worker in workers] == [0, 0]
     begun = [line for line in lines(tmp_path / "log") if line[0] == "early"]
     assert len({line[1] for line in begun}) == 2, "one process did everything"
     assert sorted(int(line[2]) for line in begun) == list(range(10))
@@ -137,10 +140,12 @@ def test_two_processes_share_a_study_and_repeat_no_trial(dsn: str, tmp_path: Pat
 
 def test_a_killed_worker_s_trial_is_begun_again_and_the_study_ends_as_unbroken(dsn: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    worker = process(dsn, "killed", 8, 0.2, log)
-    until(log, 5)  # in the middle of a trial
-    worker.send_signal(signal.SIGKILL)
-    worker.wait(10)
+    worker = process(dsn, "killed", 8, log, halts_at=2)
+    try:
+        until_begun(log, 2)
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait(60)
     trials = searched(dsn, "killed", 8)
     lost = [trial for trial in trials if trial.state == "failed"]
     assert len(lost) == 1

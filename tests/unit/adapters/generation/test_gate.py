@@ -6,9 +6,10 @@ import pytest
 from bakeoff.adapters.generation.gate import AdapterGate
 
 
-def _meet(gate: AdapterGate, adapters: list[str | None]) -> int:
-    """How many of these get in while all of them wait for each other for a moment."""
+def _meet(gate: AdapterGate, adapters: list[str | None], *, patience_s: float) -> int:
+    """How many of these get in while all of them wait for each other, for as long as that."""
     inside, most, lock, go = 0, 0, threading.Lock(), threading.Barrier(len(adapters))
+    all_in = threading.Event()
 
     def answer(adapter: str | None) -> None:
         nonlocal inside, most
@@ -17,7 +18,9 @@ def _meet(gate: AdapterGate, adapters: list[str | None]) -> int:
             with lock:
                 inside += 1
                 most = max(most, inside)
-            threading.Event().wait(0.05)
+                if most == len(adapters):
+                    all_in.set()
+            all_in.wait(patience_s)
             with lock:
                 inside -= 1
 
@@ -30,12 +33,12 @@ def _meet(gate: AdapterGate, adapters: list[str | None]) -> int:
 
 
 def test_answers_with_the_same_adapter_run_side_by_side() -> None:
-    assert _meet(AdapterGate(lambda _: None), ["a", "a", "a"]) == 3
+    assert _meet(AdapterGate(lambda _: None), ["a", "a", "a"], patience_s=60) == 3
 
 
 def test_answers_with_different_adapters_take_turns() -> None:
     switched: list[str | None] = []
-    assert _meet(AdapterGate(switched.append), ["a", "b", None]) == 1
+    assert _meet(AdapterGate(switched.append), ["a", "b", None], patience_s=0.05) == 1
     assert {"a", "b"} <= set(switched)
 
 
@@ -85,14 +88,14 @@ def test_a_steady_stream_with_one_adapter_keeps_nobody_waiting_who_needs_another
         thread.start()
     try:
         for _ in range(5):
-            with gate.using("small", 5.0):
+            with gate.using("small", 60.0):
                 pass
-        with gate.alone(5.0):
+        with gate.alone(60.0):
             pass
     finally:
         stop.set()
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
 
 
 def test_who_gives_up_lets_the_next_one_pass() -> None:
@@ -100,10 +103,10 @@ def test_who_gives_up_lets_the_next_one_pass() -> None:
     with gate.using("a"):
         impatient = threading.Thread(target=lambda: _given_up(gate, done))
         impatient.start()
-        assert done.wait(5)
-        with gate.using("a", 1.0):  # joins those who run: nobody waits before it any longer
+        assert done.wait(60)
+        with gate.using("a", 60.0):  # joins those who run: nobody waits before it any longer
             pass
-        impatient.join(5)
+        impatient.join(60)
 
 
 def _given_up(gate: AdapterGate, done: threading.Event) -> None:
