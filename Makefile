@@ -5,11 +5,14 @@ BIN := $(VENV)/bin
 DEMO ?=
 # Processes that run tests side by side, a file in one of them; each test uses one thread.
 JOBS ?= 2
-# Trains with all cores, so nothing may run beside it.
+# Two demos side by side, a core each, so nothing may run beside them.
 ALONE := tests/acceptance/test_the_demo.py
+# Whole files, in the order of their names: what takes long comes first (acceptance), so that nobody waits at the end.
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # One thread for numerical libraries in tests: several processes share the cores.
-# The base model is unpacked once for all of them.
-TEST_ENV := BAKEOFF_TEST_CACHE="$(CURDIR)/.pytest_cache/models" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
+# The base model is unpacked once for all of them; hundreds of processes read what one has compiled, also in containers
+# whose environment says no.
+TEST_ENV := PYTHONDONTWRITEBYTECODE= BAKEOFF_TEST_CACHE="$(CURDIR)/.pytest_cache/models" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1 MLFLOW_DISABLE_TELEMETRY=true
 
 .PHONY: help setup demo test test-slow test-debian check format bench simulate clean
 
@@ -37,10 +40,10 @@ demo: setup  ## the whole loop on a simulated town (DEMO="--small", "--full", "-
 	$(BIN)/bakeoff demo $(DEMO)
 
 test: setup  ## the test suite (TEST="tests/unit/gates": only these)
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(or $(TEST),-m "not simulate and not slow")
+	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(or $(TEST),-m "not simulate and not slow")
 
 test-slow: setup  ## tests of minutes: the demo, also broken off; trainings killed and in pairs; documents typed from nothing
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "slow and not simulate" --ignore $(ALONE)
+	$(TEST_ENV) $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "slow and not simulate" --ignore $(ALONE)
 	$(TEST_ENV) $(BIN)/python -m pytest $(ALONE)
 
 test-debian: setup  ## the store and refusal tests on Debian's own PostgreSQL (installs it where it may)

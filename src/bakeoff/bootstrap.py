@@ -1,13 +1,14 @@
 """The only place that wires `Deps`: settings in, ports out. Heavy parts are opened when they are first used."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import distributions
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, cast
 
 from bakeoff import plugins
@@ -64,7 +65,7 @@ def open_deps(
             clock=clock,
             progress=progress,
             threads=settings.threads or _cores(),
-            provenance=provenance(),
+            provenance=_LateMapping(provenance),
         )
     finally:
         late.close()
@@ -134,8 +135,10 @@ def alias_files(settings: Settings) -> tuple[Path, ...]:
     return (settings.home / "aliases.toml", *(() if beside is None else (beside.with_name("aliases.toml"),)))
 
 
-def provenance() -> dict[str, str]:
-    """Tags that say which code and which library versions ran."""
+@cache
+def provenance() -> Mapping[str, str]:
+    """Tags that say which code and which library versions run. Reads what is installed, a quarter of a second, so
+    once per process."""
     commit = "unknown"
     with suppress(OSError, subprocess.CalledProcessError):
         found = subprocess.run(
@@ -143,7 +146,7 @@ def provenance() -> dict[str, str]:
         )
         commit = found.stdout.strip()
     installed = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in distributions()})
-    return {"git_commit": commit, "lock_digest": digest(installed)}
+    return MappingProxyType({"git_commit": commit, "lock_digest": digest(installed)})
 
 
 class _Late:
@@ -225,6 +228,22 @@ class _Proxy:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._opened(), name)
+
+
+class _LateMapping(Mapping[str, str]):
+    """Stands for a mapping until its first use."""
+
+    def __init__(self, found: Callable[[], Mapping[str, str]]) -> None:
+        self._found = found
+
+    def __getitem__(self, name: str) -> str:
+        return self._found()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found())
+
+    def __len__(self) -> int:
+        return len(self._found())
 
 
 def _cores() -> int:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from bakeoff.task import LoggedEvent, Role
 
@@ -156,7 +156,7 @@ def _pair(before: Sequence[Entry], after: Sequence[Entry]) -> _Pairs:
     for j in range(a):
         costs[p + j, j] = COSTS["add"]
     costs[p:, a:] = 0.0
-    rows, columns = linear_sum_assignment(costs)
+    rows, columns = scipy.optimize.linear_sum_assignment(costs)
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if i < p and j < a}
 
 

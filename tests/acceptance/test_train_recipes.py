@@ -113,6 +113,8 @@ def test_edits_are_learnt_from_on_top_of_a_run(deps: Deps, dataset: Dataset, spe
     assert record.params["beta"] == "0.1"
     version = lifecycle.register(deps, Opinionated(), trained, "toy_policy")
     assert version.mlflow_run_id == trained.run_id
+    without = replace(deps, engines=None)  # type: ignore[arg-type]
+    assert lifecycle.register(without, Opinionated(), trained, "toy_policy") == version, "it has answered already"
     assert adapter_digest(trained.bundle / "adapter") != second.start
 
 

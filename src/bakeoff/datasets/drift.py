@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from scipy import special
+import scipy
 
 from bakeoff.datasets.profile import NO_VALUE
 
@@ -126,7 +126,7 @@ def chance(bins: int, before_units: int, after_units: int) -> float:
         return 0.0
     if not before_units or not after_units:
         return math.inf
-    return float(special.chdtri(free, _RARELY)) * (1 / before_units + 1 / after_units)
+    return float(scipy.special.chdtri(free, _RARELY)) * (1 / before_units + 1 / after_units)
 
 
 def word(measured: float, by_chance: float) -> Word:

@@ -24,7 +24,7 @@ class Size:
 
 SIZES = {
     "small": Size(
-        name="small", pilot_units=90, pilot_weeks=2, explorer_bp=5000, train_rows=48, replay_rows=24, units=160,
+        name="small", pilot_units=64, pilot_weeks=2, explorer_bp=5000, train_rows=32, replay_rows=12, units=160,
         test_weeks=1,
     ),
     "normal": Size(

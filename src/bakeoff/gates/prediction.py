@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from scipy import special
+import scipy
 
 from bakeoff.gates.findings import CalibrationCheck
 from bakeoff.gates.model import NonInferior, Rule
@@ -31,7 +31,7 @@ def checked(calibrations: Sequence[Calibration], rules: Sequence[Rule], alpha: f
 def _bound(found: Calibration, alpha: float) -> float | None:
     if found.bias_se is None or found.units < 2 or not math.isfinite(found.bias_se):
         return None
-    return float(f"{abs(found.bias) + float(special.stdtrit(found.units - 1, 1 - alpha)) * found.bias_se:.12g}")
+    return float(f"{abs(found.bias) + float(scipy.special.stdtrit(found.units - 1, 1 - alpha)) * found.bias_se:.12g}")
 
 
 def misplaced(rules: Sequence[Rule]) -> str | None:

@@ -73,8 +73,11 @@ def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: P
 def register(deps: Deps, task: Task, trained: Trained, policy_id: str) -> PolicyVersion:
     """A finished run that fulfils the contract -> registered model -> policy version that links them. A crash
     between the two is healed by running it again: both are known by content. The adapter is loaded and answers once
-    before it is registered."""
-    try_out.answer_once(deps.engines, task, trained.policy_spec, trained.probe)
+    before it is registered; what is registered has answered."""
+    with deps.db.transaction() as conn:
+        answered = policies.has_version(conn, policy_id, trained.policy_spec)
+    if not answered:
+        try_out.answer_once(deps.engines, task, trained.policy_spec, trained.probe)
     model = registry.register(
         deps.tracker,
         deps.models,

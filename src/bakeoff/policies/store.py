@@ -63,6 +63,11 @@ def create_version(
     return _version(queries.version_by_fingerprint(conn, policy_id=policy_id, fingerprint=spec.fingerprint))
 
 
+def has_version(conn: Conn, policy_id: str, spec: PolicySpec) -> bool:
+    """Is there a version of `policy_id` with this spec?"""
+    return queries.version_by_fingerprint(conn, policy_id=policy_id, fingerprint=spec.fingerprint) is not None
+
+
 def lock(conn: Conn, policy_id: str) -> Policy:
     """Holds the policy until the transaction ends: numbering and moves of its default happen one after the other."""
     return _policy(queries.lock_policy(conn, policy_id=policy_id))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as sps
+import scipy
 
 from bakeoff.stats.proportion import Proportion, wilson
 
@@ -59,7 +59,7 @@ def rank_correlation(pairs: Pairs, *, alpha: float = 0.05) -> Ranks | None:
     x, y = np.asarray(pairs, dtype=np.float64).T
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    rho = float(np.corrcoef(sps.rankdata(x), sps.rankdata(y))[0, 1])
+    rho = float(np.corrcoef(scipy.stats.rankdata(x), scipy.stats.rankdata(y))[0, 1])
     lower, upper = _interval(rho, len(pairs), alpha)
     return Ranks(estimate=rho, lower=lower, upper=upper, pairs=len(pairs))
 
@@ -67,7 +67,7 @@ def rank_correlation(pairs: Pairs, *, alpha: float = 0.05) -> Ranks | None:
 def _interval(rho: float, n: int, alpha: float) -> tuple[float, float]:
     most = 1 - 12 / (n * (n * n - 1))  # the largest rho below 1 of n different ranks
     near = max(-most, min(most, rho))
-    reach = float(sps.norm.ppf(1 - alpha / 2)) * math.sqrt((1 + near * near / 2) / (n - 3))
+    reach = float(scipy.stats.norm.ppf(1 - alpha / 2)) * math.sqrt((1 + near * near / 2) / (n - 3))
     z = math.atanh(near)
     slack = 1e-9  # rho comes from sums of floats
     return (-1.0 if rho < -most - slack else math.tanh(z - reach)), (

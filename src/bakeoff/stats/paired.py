@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from bakeoff.stats.power import detectable_effect
 from bakeoff.stats.proportion import exact_upper
@@ -168,7 +168,7 @@ def _t_bounds(estimate: float, se: float, grouped: UnitSums, alpha: float) -> tu
     if not math.isfinite(se):
         return (-math.inf, math.inf), 1.0
     skew = _skewness(grouped, estimate)
-    t = float(special.stdtrit(units - 1, 1 - alpha))
+    t = float(scipy.special.stdtrit(units - 1, 1 - alpha))
     push = (2 * t * t + 1) / 6
     lower = estimate - se * (t + max(0.0, -skew) * push)
     upper = estimate + se * (t + max(0.0, skew) * push)
@@ -184,11 +184,11 @@ def _skewness(grouped: UnitSums, estimate: float) -> float:
 
 def _t_p_harm(statistic: float, skew: float, units: int) -> float:
     """The alpha at which the upper bound of `_t_bounds` would be 0: -statistic = t + skew (2 t^2 + 1) / 6."""
-    plain = float(special.stdtr(units - 1, statistic))
+    plain = float(scipy.special.stdtr(units - 1, statistic))
     if skew == 0 or statistic >= 0:
         return plain
     t = (math.sqrt(1 - 4 * skew / 3 * (skew / 6 + statistic)) - 1) / (2 * skew / 3)
-    return max(plain, float(special.stdtr(units - 1, -t)))
+    return max(plain, float(scipy.special.stdtr(units - 1, -t)))
 
 
 def _exact_bounds(value: float, units: float, alpha: float, span: float | None) -> tuple[float, float]:

@@ -2,14 +2,14 @@
 
 import math
 
-from scipy import special
+import scipy
 
 from bakeoff.stats.sequential import half_width
 
 
 def detectable_effect(se: float, *, alpha: float, power: float = 0.8) -> float:
     """Smallest effect that a one-sided test at `alpha` finds with probability `power`: (z_a + z_b) se."""
-    return float(special.ndtri(1 - alpha) + special.ndtri(power)) * se
+    return float(scipy.special.ndtri(1 - alpha) + scipy.special.ndtri(power)) * se
 
 
 def design_effect(mean_rows: float, cv_rows: float, icc: float) -> float:
@@ -32,7 +32,7 @@ def required_pairs(
     room = margin - abs(expected_loss)
     if room <= 0:
         raise ValueError(f"an expected loss of {expected_loss} uses up the margin {margin}; nothing can prove it")
-    z = float(special.ndtri(1 - alpha) + special.ndtri(power))
+    z = float(scipy.special.ndtri(1 - alpha) + scipy.special.ndtri(power))
     return math.ceil((z * sd / room) ** 2 * design)
 
 
@@ -47,10 +47,10 @@ def detectable_difference(
         return math.inf
     se = sd * math.sqrt(2 / units_per_arm)
     total = 2 * units_per_arm
-    reach = float(special.ndtri(1 - alpha / 2)) * se
+    reach = float(scipy.special.ndtri(1 - alpha / 2)) * se
     if planned is not None:
         reach = half_width(se, total, planned=planned, alpha=alpha)
-    return reach + float(special.ndtri(power)) * se
+    return reach + float(scipy.special.ndtri(power)) * se
 
 
 def required_units_per_arm(

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import special
+import scipy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class Proportion:
 def wilson(successes: int, trials: int, *, alpha: float = 0.05) -> Proportion:
     """Two-sided Wilson score interval (Wilson 1927); 27 of 30: [.7438, .9654]. ValueError on no trials."""
     _check(successes, trials)
-    z = float(special.ndtri(1 - alpha / 2))
+    z = float(scipy.special.ndtri(1 - alpha / 2))
     share = successes / trials
     shrink = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / shrink
@@ -38,7 +38,7 @@ def exact_upper(successes: float, trials: float, alpha: float) -> float:
     `trials` may be fractional (Kish's effective number). 1 where nothing was tried."""
     if trials <= 0 or successes >= trials:
         return 1.0
-    return float(special.betaincinv(successes + 1, trials - successes, 1 - alpha))
+    return float(scipy.special.betaincinv(successes + 1, trials - successes, 1 - alpha))
 
 
 def exact_lower(successes: float, trials: float, alpha: float) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from bakeoff.stats.paired import Units, unit_codes
 from bakeoff.stats.ratio import ratio
@@ -36,7 +36,7 @@ def quantile(values: npt.ArrayLike, units: Units, level: float, *, alpha: float 
         raise ValueError(f"{n} values, {len(units)} unit ids, level {level}; expected rows and 0 < level < 1")
     value = float(y[min(n - 1, max(0, math.ceil(n * level) - 1))])
     factor = cluster_factor(values, units, value)
-    z = float(special.ndtri(1 - alpha / 2))
+    z = float(scipy.special.ndtri(1 - alpha / 2))
     reach = z * math.sqrt(factor * level * (1 - level) / n)
     low, high = math.floor(n * (level - reach)) - 1, math.ceil(n * (level + reach)) - 1
     lower = float(y[low]) if low >= 0 else -math.inf

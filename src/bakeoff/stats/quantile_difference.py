@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from bakeoff.stats.ratio import ratio
 
@@ -39,7 +39,7 @@ class QuantileDifference:
 
 def quantile_difference(treated: Rows, control: Rows, level: float, *, alpha: float = 0.05) -> QuantileDifference:
     """Quantile `level` in (0, 1), two-sided at `alpha`. Raises ValueError for an arm without rows."""
-    z = float(special.ndtri(1 - alpha / 2))
+    z = float(scipy.special.ndtri(1 - alpha / 2))
     (one, one_se), (other, other_se) = (_quantile(rows, level, z) for rows in (treated, control))
     reach = z * math.hypot(one_se, other_se)
     return QuantileDifference(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +44,8 @@ def log_e_value(
     theta = theta[kept] / theta.sum()
     s = np.asarray(counts, dtype=np.float64)[..., kept]
     prior = concentration * theta
-    marginal = special.gammaln(concentration) - special.gammaln(concentration + s.sum(axis=-1))
-    arms = (special.gammaln(prior + s) - special.gammaln(prior) - s * np.log(theta)).sum(axis=-1)
+    marginal = scipy.special.gammaln(concentration) - scipy.special.gammaln(concentration + s.sum(axis=-1))
+    arms = (scipy.special.gammaln(prior + s) - scipy.special.gammaln(prior) - s * np.log(theta)).sum(axis=-1)
     return np.asarray(marginal + arms, dtype=np.float64)
 
 

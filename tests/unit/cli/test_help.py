@@ -34,6 +34,14 @@ def test_help_imports_nothing_heavy_and_little_of_anything() -> None:
     assert len(modules) < 300  # 0.1 s; click alone brings about 60
 
 
+def test_what_every_command_needs_brings_nothing_that_few_need() -> None:
+    """A second of every command: models, MLflow and the heavier parts of scipy wait until they are asked for."""
+    ask = "import sys, bakeoff.bootstrap, planner.task; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    late = {"torch", "mlflow", "transformers", "pandas", "optuna", "scipy.special", "scipy.stats", "scipy.optimize"}
+    assert late & set(ran.stdout.split()) == set()
+
+
 def leaves(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
     """`command` and everything below it, by the words to type."""
     below = command.commands.items() if isinstance(command, click.Group) else ()
