@@ -2,8 +2,8 @@
 insert into policies (policy_id, task) values (:policy_id, :task) on conflict (policy_id) do nothing;
 
 -- name: lock_policy(policy_id)^
--- Serialises the numbering of versions.
-select * from policies where policy_id = :policy_id for update;
+-- Serialises the numbering of versions and moves of the default. 'No key': who only names the policy does not wait.
+select * from policies where policy_id = :policy_id for no key update;
 
 -- name: lock_word(policy_version_id)^
 -- Serialises what people say of a version; by a number, as who signs may not lock rows of other tables.
