@@ -25,8 +25,9 @@ ANSWERED = {
     "violating": "cast(violations <> '[]' as int)",
 }
 """How an answer came out, and how SQL says it."""
-# One row that holds all: a hundred thousand rows take longer to become Python objects than to be read. The metrics are
-# spelt out: a subquery over a list of names takes twice as long.
+# One row that holds all: a hundred thousand rows take longer to become Python objects than to be read. PostgreSQL makes
+# it up to 1 GB, which is five million answers with ten metrics. The metrics are spelt out: a subquery over a list of
+# names takes twice as long.
 SCORES = sql.SQL(
     "select coalesce(array_agg(example_id), '{{}}'), coalesce(array_agg(unit_id), '{{}}'), "
     "array_agg(array[repeat, latency_s, {values}]::float8[]) from offline_replay_results where replay_id = %s"
