@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import scores
 from bakeoff.replay import store as replays
 from bakeoff.replay.model import Certificate, ReplayReport
+from bakeoff.replay.scored_by import scored_by
+from bakeoff.replay.segments import segments_digest
 from bakeoff.settings import Settings
 from bakeoff.task import (
     Answer,
@@ -74,7 +76,6 @@ GATE = Gate(
     ),
     weights={"alignment": 0.6, "diversity": 0.2, "leftovers": 0.2},
     slices_per_gate=4,
-    stress_requests=0,
 )
 
 
@@ -105,8 +106,7 @@ class Bench(TaskBase):
         return {}
 
     def segments(self, example: Example) -> Mapping[str, str]:
-        n = int(example.request["n"])
-        return {"region": f"r{n % 20:02d}", "mode": f"m{n % 10}"}
+        return kinds(int(example.request["n"]))
 
     def examples(self, episodes: Any) -> Any:
         for example in super().examples(episodes):
@@ -120,6 +120,10 @@ class Bench(TaskBase):
 def stages(name: str) -> float:
     """A number in [0, 1) that depends on the name only."""
     return int(uuid.UUID(name).hex[:8], 16) / 2**32
+
+
+def kinds(household: int) -> dict[str, str]:
+    return {"region": f"r{household % 20:02d}", "mode": f"m{household % 10}"}
 
 
 def nothing(request: Request, *, seed: int) -> PythonAnswer:
@@ -164,17 +168,19 @@ def make_dataset(deps: Deps, rows: int, author: str) -> Dataset:
 
 
 def make_replay(deps: Deps, version: PolicyVersion, dataset: Dataset, rows: int, gain: float) -> ReplayReport:
-    """A finished replay, written by COPY."""
+    """A finished replay, written by COPY, with its segments as `lifecycle.replay` keeps them."""
     selection = {"split": "test", "slices": None, "sample": None, "seed": 0, "neutral_to": []}
     with deps.db.transaction() as conn:
         ident = str(uuid.uuid4())
         certificate = json.dumps(asdict(Certificate(rows=16, equal=16)))
+        code = scored_by(Bench())
+        kept = segments_digest(dataset.digest, code, {example_id(n): kinds(n // 4) for n in range(rows)})
         conn.execute(
             "insert into replays (replay_id, policy_version_id, fingerprint, dataset_digest, selection, engine, "
-            "status, certificate, aggregates, digest, started_at, finished_at) "
-            "values (%s, %s, %s, %s, %s, '{}', 'done', %s, '{}', %s, %s, %s)",
+            "status, certificate, aggregates, digest, scored_by, segments_digest, started_at, finished_at) "
+            "values (%s, %s, %s, %s, %s, '{}', 'done', %s, '{}', %s, %s, %s, %s, %s)",
             (ident, version.policy_version_id, version.fingerprint, dataset.digest, json.dumps(selection), certificate,
-             digest([ident]), SINCE, SINCE),
+             digest([ident]), json.dumps(code), kept, SINCE, SINCE),
         )  # fmt: skip
         _copy_rows(conn, ident, rows, gain)
         conn.execute("analyze offline_replay_results")
@@ -189,7 +195,7 @@ def _copy_rows(conn: psycopg.Connection[Any], ident: str, rows: int, gain: float
     answer = json.dumps({"entries": [{"day": d, "recipe_id": "r" * 20, "servings": 3} for d in "mtwtf"]})
     columns = (
         "replay_id, example_id, unit_id, raw_answer, parsed_answer, answer, violations, metrics, prompt_tokens, "
-        "completion_tokens, latency_s, cost, answer_digest"
+        "completion_tokens, latency_s, cost, answer_digest, segments"
     )
     with conn.cursor().copy(f"copy offline_replay_results ({columns}) from stdin") as copy:
         for n in range(rows):
@@ -211,6 +217,7 @@ def _copy_rows(conn: psycopg.Connection[Any], ident: str, rows: int, gain: float
                     0.4,
                     1e-4,
                     "sha256:" + "0" * 64,
+                    json.dumps(kinds(n // 4)),
                 )
             )
 
@@ -260,11 +267,16 @@ def measure(deps: Deps, rows: int) -> tuple[dict[str, float], int]:
         pairs: Pairs = pair.pair_scores(found[0], found[1], neutral=neutral)
     with timed("judge"):
         report = judge(GATE, task.metrics, pairs)
-    labels = {name: {"region": f"r{n % 20:02d}", "mode": f"m{n % 10}"} for n, name in enumerate(pairs.example_ids)}
+    labels = {name: kinds(n) for n, name in enumerate(pairs.example_ids)}
     with timed("screen of 30 segments"):
         segments.screen(GATE, task.metrics, pairs, labels)
     with timed("lifecycle.gate, all of it"):
         whole = lifecycle.gate(deps, task, ours, theirs, dataset, GATE)
+    with timed("lifecycle.gate, the same again"):
+        again = lifecycle.gate(deps, task, ours, theirs, dataset, GATE)
+    with timed("the same again, of a replay without segments"):
+        read = lifecycle.gate(deps, task, replace(ours, segments_digest=None), theirs, dataset, GATE)
+    assert whole == again == read
     assert report.verdict == whole.verdict == "PASS", whole.because()
     return timed.seconds, whole.units
 

@@ -92,6 +92,14 @@ def stream(uri: str, *, splits: Collection[Split] | None = None) -> Iterator[Row
         yield from table.read(file, uri, None if splits is None else frozenset(splits))
 
 
+def some(uri: str, example_ids: Collection[str]) -> Iterator[Row]:
+    """The rows of these examples, in the dataset's order; reads the requests of their row groups only. Raises as
+    `load`."""
+    if example_ids:
+        with parquet(uri) as file:
+            yield from table.some(file, uri, example_ids)
+
+
 def load_fitted(uri: str) -> Mapping[str, Any] | None:
     """What the task learnt from the train split when the dataset was built; None where it learns nothing."""
     if FITTED not in describe_all(uri).get("files", {}):

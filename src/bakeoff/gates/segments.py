@@ -15,6 +15,7 @@ from bakeoff.task import Metric
 
 Labels = Mapping[str, Mapping[str, str]]
 """Example id -> what kind of row it is: feature -> value."""
+_NOTHING: Mapping[str, str] = {}
 
 
 def screen(gate: Gate, metrics: Sequence[Metric], pairs: Pairs, labels: Labels) -> tuple[Segment, ...]:
@@ -61,11 +62,17 @@ def _screened(gate: Gate, metrics: Sequence[Metric]) -> list[tuple[str, RowSet]]
 
 
 def _places(pairs: Pairs, labels: Labels) -> dict[tuple[str, str], list[int]]:
-    """(feature, value) -> numbers of the rows."""
-    found: dict[tuple[str, str], list[int]] = {}
+    """(feature, value) -> numbers of the rows, in any order. Rows that share one mapping are looked at once."""
+    kinds: dict[int, tuple[Mapping[str, str], list[int]]] = {}
     for number, example_id in enumerate(pairs.example_ids):
-        for label in labels.get(example_id, {}).items():
-            found.setdefault(label, []).append(number)
+        said = labels.get(example_id, _NOTHING)
+        if id(said) not in kinds:
+            kinds[id(said)] = said, []
+        kinds[id(said)][1].append(number)
+    found: dict[tuple[str, str], list[int]] = {}
+    for said, rows in kinds.values():
+        for label in said.items():
+            found.setdefault(label, []).extend(rows)
     values: dict[str, int] = {}
     for feature, _ in found:
         values[feature] = values.get(feature, 0) + 1

@@ -1,21 +1,27 @@
 """The stricter tests that follow where the rules say PASS: segments, stress requests, behaviour beside production."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
 
-from bakeoff.fingerprint import digest
+import numpy as np
+
+from bakeoff.events.canonical import canonical_bytes
+from bakeoff.fingerprint import digest_bytes
+from bakeoff.gates.columns import Floats
 from bakeoff.gates.findings import Behaviour, Segment, Side, StressFinding, Tier
 from bakeoff.gates.model import GateReport, Outcome
 from bakeoff.gates.segments import Labels, harms
 from bakeoff.gates.stress import failures
+from bakeoff.replay.scores import Scores
 from bakeoff.task import StressCase
 
 
 def question(report: GateReport, cases: Sequence[StressCase], labels: Labels) -> str:
     """Digest of everything that the stricter tests depend on. Who asks the same again gets the same report: a policy
     whose answers vary must not be asked until it is lucky."""
-    asked = [[case.name, case.request, case.allowed] for case in cases]
-    return digest([report.digest, asked, sorted((name, dict(labels[name])) for name in labels)])
+    asked = [[case.name, case.request, sorted(case.allowed)] for case in cases]
+    kinds = [[name, labels[name]] for name in sorted(labels)]
+    return digest_bytes(canonical_bytes([report.digest, asked, kinds]))
 
 
 def tier(
@@ -43,27 +49,29 @@ def overall_with(report: GateReport, found: Tier) -> Outcome:
     return report.verdict if found.verdict == "PASS" else Outcome.FAIL
 
 
-def behaviour(counted: Mapping[str, Any]) -> Behaviour:
-    """From what the store counted over two replays."""
+def behaviour(candidate: Scores, incumbent: Scores, rows: Sequence[int], *, same_answers: int) -> Behaviour:
+    """Over the judged rows: their numbers in both, which hold the same examples. `same_answers`: to how many of them
+    both gave the same answer."""
     return Behaviour(
-        rows=int(counted["rows"]),
-        same_answers=_rounded(counted["same_answers"]),
-        candidate=_side(counted, "candidate"),
-        incumbent=_side(counted, "incumbent"),
+        rows=len(rows),
+        same_answers=_rounded(same_answers / len(rows)),
+        candidate=_side(candidate, rows),
+        incumbent=_side(incumbent, rows),
     )
 
 
-def _side(counted: Mapping[str, Any], side: str) -> Side:
-    p50, p95 = counted[f"{side}_latency_s"]
-    return Side(
-        completion_tokens=_rounded(counted[f"{side}_tokens"]),
-        unreadable=_rounded(counted[f"{side}_unreadable"]),
-        unserved=_rounded(counted[f"{side}_unserved"]),
-        violating=_rounded(counted[f"{side}_violating"]),
-        latency_p50_s=float(p50),
-        latency_p95_s=float(p95),
-    )
+def _side(scores: Scores, rows: Sequence[int]) -> Side:
+    means = {name: _rounded(float(column[rows].sum()) / len(rows)) for name, column in scores.answered.items()}
+    seconds = np.sort(scores.values["latency_s"][rows])
+    return Side(**means, latency_p50_s=_percentile(seconds, 0.5), latency_p95_s=_percentile(seconds, 0.95))
 
 
-def _rounded(value: Any) -> float:
-    return float(f"{float(value):.12g}")
+def _percentile(ordered: Floats, share: float) -> float:
+    """As PostgreSQL's percentile_cont, to the last digit: people compare the report with SQL over the same rows."""
+    at = share * (len(ordered) - 1)
+    low, high = (float(ordered[each]) for each in (math.floor(at), math.ceil(at)))
+    return low + (at - math.floor(at)) * (high - low)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.12g}")

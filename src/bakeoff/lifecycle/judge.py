@@ -5,7 +5,6 @@ from bakeoff.datasets.model import Dataset
 from bakeoff.datasets.places import places
 from bakeoff.gates import pair
 from bakeoff.gates import store as gates
-from bakeoff.gates.columns import Pairs
 from bakeoff.gates.judge import judge
 from bakeoff.gates.model import Gate, GateReport, Outcome
 from bakeoff.gates.slices import Asked
@@ -14,8 +13,8 @@ from bakeoff.lifecycle import slices, tier
 from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies import store as policies
 from bakeoff.policies.model import PolicyVersion
-from bakeoff.replay import scores
 from bakeoff.replay.model import ReplayReport
+from bakeoff.replay.scores import Scores, scores
 from bakeoff.task import Task
 
 
@@ -46,7 +45,8 @@ def gate(
         )
         if is_read
     }
-    pairs = _pairs(deps, task, candidate, incumbent, neutral)
+    sides = _scores(deps, task, candidate, incumbent)
+    pairs = pair.pair_scores(*sides, neutral=neutral)
     report = judge(
         rules,
         task.metrics,
@@ -57,8 +57,9 @@ def gate(
     )
     with deps.db.transaction() as conn:
         versions = (policies.version_by_id(conn, compared[0]), policies.version_by_id(conn, compared[1]))
-    sides = (candidate, incumbent)
-    trial = tier.prepare(deps, task, dataset, rules, pairs, sides) if report.verdict is Outcome.PASS else None
+    trial = None
+    if report.verdict is Outcome.PASS:
+        trial = tier.prepare(deps, task, dataset, rules, pairs, sides, (candidate, incumbent))
     asked = question(report, trial.cases if trial else (), trial.labels if trial else {})
     with deps.db.transaction() as conn:
         known = gates.answer_to(conn, asked)
@@ -67,11 +68,10 @@ def gate(
     return _kept(deps, known or report, candidate, incumbent, versions[0], (task.name, reading.opening, asked))
 
 
-def _pairs(deps: Deps, task: Task, candidate: ReplayReport, incumbent: ReplayReport, neutral: dict[str, bool]) -> Pairs:
+def _scores(deps: Deps, task: Task, candidate: ReplayReport, incumbent: ReplayReport) -> tuple[Scores, Scores]:
     names = [metric.name for metric in task.metrics]
     with deps.db.transaction() as conn:
-        ours, theirs = (scores.scores(conn, side.replay_id, names) for side in (candidate, incumbent))
-    return pair.pair_scores(ours, theirs, neutral=neutral)
+        return scores(conn, candidate.replay_id, names), scores(conn, incumbent.replay_id, names)
 
 
 def _kept(

@@ -21,6 +21,7 @@ from bakeoff.replay.recorded import recorded
 from bakeoff.replay.repeats import check_repeats
 from bakeoff.replay.score import aggregate, replay_row
 from bakeoff.replay.scored_by import scored_by
+from bakeoff.replay.segments import Segments, segments_digest, segments_of
 from bakeoff.replay.select import select, selection, shard_of
 from bakeoff.replay.workers import Ask, Pool
 from bakeoff.task import Task
@@ -38,6 +39,7 @@ class _Play:
     version: PolicyVersion
     subject: Subject
     rows: Mapping[str, Row]  # by example id, in the order of the selection
+    segments: Mapping[str, Segments | None]  # by example id
     use_cache: bool
 
     def asks(self) -> list[Ask]:
@@ -59,6 +61,7 @@ class _Play:
             request_digest=row.request_digest,
             prompt_digest=self.prompt(ask) if self.version.spec.needs_engine else None,
             from_cache=from_cache,
+            segments=self.segments[ask.example_id],
         )
 
 
@@ -145,7 +148,7 @@ def _play(
         repeats=repeats,
         scored_by=scored_by(scorer),
     )
-    return _Play(task=task, scorer=scorer, version=version, subject=subject, rows={}, use_cache=use_cache)
+    return _Play(task=task, scorer=scorer, version=version, subject=subject, rows={}, segments={}, use_cache=use_cache)
 
 
 def _finished(deps: Deps, play: _Play) -> ReplayReport | None:
@@ -161,7 +164,9 @@ def _with_rows(play: _Play, dataset: Dataset) -> _Play:
     rows = dataset_files.load(dataset.uri, splits=(Split(chosen["split"]),))
     ids = chosen["neutral_to"]
     neutral = {row.example.example_id for row in rows if ids and dataset_build.is_neutral(row, *ids)}
-    return replace(play, rows={row.example.example_id: row for row in select(rows, chosen, first=neutral)})
+    taken = {row.example.example_id: row for row in select(rows, chosen, first=neutral)}
+    kinds = {name: segments_of(play.scorer, row.example) for name, row in taken.items()}  # before anybody answers
+    return replace(play, rows=taken, segments=kinds)
 
 
 def _answered(deps: Deps, play: _Play, asks: Sequence[Ask], workers: int | None, stack: ExitStack) -> tuple[Pool, str]:
@@ -259,8 +264,8 @@ def _finish(
     witness: Mapping[str, Any],
 ) -> ReplayReport:
     """The tracker hears of it first: a replay that is finished here is not looked at again."""
-    aggregates = aggregate(rows)
-    run_id, split = play.version.mlflow_run_id, play.subject.selection["split"]
+    aggregates, subject = aggregate(rows), play.subject
+    run_id, split = play.version.mlflow_run_id, subject.selection["split"]
     if run_id:
         prefix = "replay_" if split == Split.TEST else f"replay_{split}_"
         deps.tracker.log_metrics(run_id, {f"{prefix}{name}": value for name, value in aggregates.items()}, 0)
@@ -273,6 +278,9 @@ def _finish(
             witness=witness,
             aggregates=aggregates,
             digest=rows_digest(rows),
+            segments_digest=segments_digest(
+                subject.dataset_digest, subject.scored_by, {row.example_id: row.segments for row in rows}
+            ),
             now=deps.clock(),
         )
         report = replays.find_report(conn, ident)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bakeoff.datasets import files as dataset_files
 from bakeoff.datasets.model import Dataset, Split
 from bakeoff.gates import segments, stress, tier
 from bakeoff.gates.columns import Pairs
+from bakeoff.gates.findings import Behaviour
 from bakeoff.gates.model import Gate, GateReport
 from bakeoff.inference.model import PolicyAnswer
 from bakeoff.inference.run_policy import run_policy
@@ -16,6 +16,9 @@ from bakeoff.lifecycle.deps import Deps
 from bakeoff.policies.model import PolicyVersion
 from bakeoff.replay import scores
 from bakeoff.replay.model import ReplayReport
+from bakeoff.replay.scored_by import scored_by
+from bakeoff.replay.scores import Scores
+from bakeoff.replay.segments import Segments, segments_digest
 from bakeoff.task import Request, StressCase, Task
 
 
@@ -26,40 +29,58 @@ class Trial:
     pairs: Pairs
     labels: segments.Labels
     cases: Sequence[StressCase]
-    counted: Mapping[str, Any]  # how the two replays behaved, see `scores.behaviour`
+    behaviour: Behaviour
 
 
 def prepare(
-    deps: Deps, task: Task, dataset: Dataset, rules: Gate, pairs: Pairs, replays: tuple[ReplayReport, ReplayReport]
+    deps: Deps,
+    task: Task,
+    dataset: Dataset,
+    rules: Gate,
+    pairs: Pairs,
+    sides: tuple[Scores, Scores],
+    replays: tuple[ReplayReport, ReplayReport],
 ) -> Trial:
     """Labels of the judged rows, stress requests made from some of them (nothing is answered yet), and how the
-    candidate's and the incumbent's replay behaved."""
-    with ThreadPoolExecutor(1) as beside:  # the server counts while this process reads the dataset
-        counted = beside.submit(_behaviour, deps, pairs, replays)
-        labels, cases = _read(task, dataset, rules, pairs)
-        return Trial(pairs=pairs, labels=labels, cases=cases, counted=counted.result())
+    candidate's and the incumbent's replay behaved. `sides` are the scores of the two `replays`."""
+    kept = _kept_labels(deps, replays[0])
+    with ThreadPoolExecutor(1) as beside:  # the server compares answers meanwhile; nobody else may ask it
+        same = beside.submit(_same_answers, deps, pairs, sides[0], replays)
+        labels, cases = _labels(task, dataset, pairs, replays[0], kept), _cases(task, dataset, rules, pairs)
+        judged = set(pairs.example_ids)
+        rows = [n for n, example_id in enumerate(sides[0].example_ids) if example_id in judged]
+        behaviour = tier.behaviour(*sides, rows, same_answers=same.result())
+    return Trial(pairs=pairs, labels=labels, cases=cases, behaviour=behaviour)
 
 
-def _behaviour(deps: Deps, pairs: Pairs, replays: tuple[ReplayReport, ReplayReport]) -> Mapping[str, Any]:
-    candidate, incumbent = replays
+def _same_answers(deps: Deps, pairs: Pairs, side: Scores, replays: tuple[ReplayReport, ReplayReport]) -> int:
+    judged = None if len(pairs) == len(side.example_ids) else pairs.example_ids
     with deps.db.transaction() as conn:
-        counted = scores.behaviour(conn, candidate.replay_id, incumbent.replay_id, pairs.example_ids)
-    assert counted is not None  # the rules passed, so there are rows
-    return counted
+        return scores.same_answers(conn, replays[0].replay_id, replays[1].replay_id, judged)
 
 
-def _read(task: Task, dataset: Dataset, rules: Gate, pairs: Pairs) -> tuple[segments.Labels, Sequence[StressCase]]:
-    labels: dict[str, Mapping[str, str]] = {}
-    judged, chosen = set(pairs.example_ids), _first_of_units(pairs, rules.stress_requests)
-    requests: dict[str, Request] = {}
-    for row in dataset_files.stream(dataset.uri, splits=(Split.TEST,)):
-        example = row.example
-        if example.example_id in judged:
-            labels[example.example_id] = task.segments(example)
-        if example.example_id in chosen:
-            requests[example.example_id] = example.request
-    cases = list(task.stress([requests[example_id] for example_id in chosen])) if chosen else []
-    return labels, cases
+def _kept_labels(deps: Deps, replay: ReplayReport) -> Mapping[str, Segments | None]:
+    if replay.segments_digest is None:
+        return {}
+    with deps.db.transaction() as conn:
+        return scores.segments(conn, replay.replay_id)
+
+
+def _labels(
+    task: Task, dataset: Dataset, pairs: Pairs, replay: ReplayReport, kept: Mapping[str, Segments | None]
+) -> segments.Labels:
+    """As the replay kept them, where they are what this code said of this dataset; else the task is asked again."""
+    judged = set(pairs.example_ids)
+    if kept and segments_digest(dataset.digest, scored_by(task), kept) == replay.segments_digest:
+        return {name: labels for name, labels in kept.items() if name in judged and labels is not None}
+    test = dataset_files.stream(dataset.uri, splits=(Split.TEST,))
+    return {row.example.example_id: task.segments(row.example) for row in test if row.example.example_id in judged}
+
+
+def _cases(task: Task, dataset: Dataset, rules: Gate, pairs: Pairs) -> Sequence[StressCase]:
+    chosen = _first_of_units(pairs, rules.stress_requests)
+    found = {row.example.example_id: row.example.request for row in dataset_files.some(dataset.uri, chosen)}
+    return list(task.stress([found[example_id] for example_id in chosen])) if chosen else []
 
 
 def run(
@@ -79,7 +100,7 @@ def run(
     found = tier.tier(
         segments.screen(rules, task.metrics, trial.pairs, trial.labels),
         stress.findings(cases, ours, theirs),
-        tier.behaviour(trial.counted),
+        trial.behaviour,
         alpha=rules.alpha,
         unasked=unasked,
     )

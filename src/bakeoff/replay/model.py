@@ -40,6 +40,7 @@ class ReplayRow:
     request_digest: str | None = None  # of the request, as the log knows it
     prompt_digest: str | None = None  # of messages and schema; None for policies that read no prompt
     from_cache: bool = False  # an answer kept from an earlier replay; latency is what it took then
+    segments: Mapping[str, str] | None = None  # what kind of row, see `segments`; None: not kept
 
     @property
     def key(self) -> tuple[str, int]:
@@ -94,6 +95,7 @@ class ReplayReport:
     repeats: int = 1  # answers per example; `repeats.averaged` makes one row of them
     scored_by: Mapping[str, str] = field(default_factory=dict)  # code and learnt parameters that gave the scores
     cached: int = 0  # rows whose answers were kept from earlier replays
+    segments_digest: str | None = None  # `segments.segments_digest` of the rows; None where one has no segments
     finished_at: datetime | None = None
 
 

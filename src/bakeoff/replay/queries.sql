@@ -17,13 +17,13 @@ where status = 'done' and policy_version_id = :policy_version_id and dataset_dig
     and (cast(:engine as jsonb) is null or engine @> cast(:engine as jsonb))
 order by finished_at desc, attempt desc;
 
--- name: insert_row(replay_id, example_id, repeat, unit_id, raw_answer, parsed_answer, answer, violations, metrics, prompt_tokens, completion_tokens, latency_s, cost, answer_digest, request_digest, prompt_digest, from_cache)!
+-- name: insert_row(replay_id, example_id, repeat, unit_id, raw_answer, parsed_answer, answer, violations, metrics, prompt_tokens, completion_tokens, latency_s, cost, answer_digest, request_digest, prompt_digest, from_cache, segments)!
 insert into offline_replay_results (replay_id, example_id, repeat, unit_id, raw_answer, parsed_answer, answer,
     violations, metrics, prompt_tokens, completion_tokens, latency_s, cost, answer_digest, request_digest,
-    prompt_digest, from_cache)
+    prompt_digest, from_cache, segments)
 values (:replay_id, :example_id, :repeat, :unit_id, :raw_answer, :parsed_answer, :answer,
     :violations, :metrics, :prompt_tokens, :completion_tokens, :latency_s, :cost, :answer_digest, :request_digest,
-    :prompt_digest, :from_cache)
+    :prompt_digest, :from_cache, :segments)
 on conflict do nothing;
 
 -- name: rows(replay_id)
@@ -32,9 +32,9 @@ select * from offline_replay_results where replay_id = :replay_id order by examp
 -- name: answered(replay_id)
 select example_id, repeat from offline_replay_results where replay_id = :replay_id;
 
--- name: finish_replay(certificate, witness, aggregates, digest, finished_at, replay_id)!
+-- name: finish_replay(certificate, witness, aggregates, digest, segments_digest, finished_at, replay_id)!
 update replays set status = 'done', certificate = :certificate, engine = engine || :witness, aggregates = :aggregates,
-    digest = :digest, finished_at = :finished_at
+    digest = :digest, segments_digest = :segments_digest, finished_at = :finished_at
 where replay_id = :replay_id and status = 'running';
 
 -- name: latest_replay(policy_version_id)^

@@ -114,6 +114,7 @@ def insert_row(conn: Conn, ident: str, row: ReplayRow) -> None:
         request_digest=row.request_digest,
         prompt_digest=row.prompt_digest,
         from_cache=row.from_cache,
+        segments=None if row.segments is None else Jsonb(dict(row.segments)),
     )
 
 
@@ -136,6 +137,7 @@ def finish(
     digest: str,
     now: datetime,
     witness: Mapping[str, Any] | None = None,
+    segments_digest: str | None = None,
 ) -> None:
     """`witness`: what a server said of itself meanwhile, written beside the engine's stamp."""
     queries.finish_replay(
@@ -145,6 +147,7 @@ def finish(
         witness=Jsonb(dict(witness or {})),
         aggregates=Jsonb(dict(aggregates)),
         digest=digest,
+        segments_digest=segments_digest,
         finished_at=now,
     )
 
@@ -225,6 +228,7 @@ def _report(row: Mapping[str, Any] | None) -> ReplayReport | None:
         repeats=row["repeats"],
         scored_by=row["scored_by"],
         cached=row["cached"],
+        segments_digest=row["segments_digest"],
         finished_at=row["finished_at"],
     )
 
@@ -246,4 +250,5 @@ def _row(row: Mapping[str, Any]) -> ReplayRow:
         request_digest=row["request_digest"],
         prompt_digest=row["prompt_digest"],
         from_cache=row["from_cache"],
+        segments=row["segments"],
     )

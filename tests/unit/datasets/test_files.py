@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bakeoff.datasets.files import describe, load, load_fitted, read_text, split_of_example
+from bakeoff.datasets import table
+from bakeoff.datasets.files import describe, load, load_fitted, read_text, some, split_of_example
 from bakeoff.datasets.model import Dataset, Split
 from bakeoff.errors import UsageError
 from bakeoff.task import Episode
@@ -18,6 +19,20 @@ def test_rows_of_some_splits(publish: Publish, episodes: list[Episode]) -> None:
     assert len(everything) == 110
     for splits in ((Split.TEST,), (Split.TRAIN, Split.VALIDATION)):
         assert load(dataset.uri, splits=splits) == tuple(row for row in everything if row.split in splits)
+
+
+def test_rows_of_some_examples_come_in_the_dataset_s_order(
+    publish: Publish, episodes: list[Episode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever row group they lie in; nothing is opened for none."""
+    monkeypatch.setattr(table, "ROW_GROUP", 40)
+    dataset = publish(episodes)
+    everything = load(dataset.uri)
+    wanted = [everything[at].example.example_id for at in (105, 3, 4)]
+    assert tuple(some(dataset.uri, [*wanted, "nobody"])) == tuple(everything[at] for at in (3, 4, 105))
+    assert list(some("/nowhere", [])) == []
+    with pytest.raises(UsageError, match="is no dataset"):
+        list(some("/nowhere", wanted))
 
 
 def test_a_folder_that_is_no_dataset_is_a_usage_error(tmp_path: Path) -> None:
