@@ -99,7 +99,7 @@ def cli() -> None:
     """From an LLM feature's event log to a better model in front of users, with proof at every step.
 
     \b
-    bakeoff demo            the whole loop on a simulated town, in about ten minutes
+    bakeoff demo            the whole loop on a simulated town, in ten to fifteen minutes
     bakeoff init            your own database, tracker and task instead
     bakeoff status          where each policy stands and what to type next
 

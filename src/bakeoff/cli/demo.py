@@ -16,7 +16,7 @@ from bakeoff.gates.model import GateReport
 
 @click.command()
 @click.option("--small", "size", flag_value="small", help="Minutes fewer, and too little evidence to decide much.")
-@click.option("--normal", "size", flag_value="normal", default="normal", help="About ten minutes (the default).")
+@click.option("--normal", "size", flag_value="normal", default="normal", help="Ten to fifteen minutes (the default).")
 @click.option("--full", "size", flag_value="full", help="No limit: lives on until there is a decision.")
 @click.option("--ask", is_flag=True, help="Stop at the approval and wait for you.")
 @click.option("--seed", default=1, show_default=True, help="Another seed is another town.")

@@ -40,6 +40,6 @@ SIZES = {
 
 def size_for(name: str, dtype: str) -> Size:
     """The size called `name` on a machine that computes in `dtype`. In float32, which is slower, a normal demo
-    watches its experiment for one week and not for two, so that it still ends within about ten minutes."""
+    watches its experiment for one week and not for two, so that it ends within about a quarter of an hour."""
     size = SIZES[name]
     return replace(size, test_weeks=1) if (name, dtype) == ("normal", "float32") else size
