@@ -65,7 +65,7 @@ def open_deps(
             clock=clock,
             progress=progress,
             threads=settings.threads or _cores(),
-            provenance=_LateMapping(provenance),
+            provenance=provenance,
         )
     finally:
         late.close()
@@ -228,22 +228,6 @@ class _Proxy:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._opened(), name)
-
-
-class _LateMapping(Mapping[str, str]):
-    """Stands for a mapping until its first use."""
-
-    def __init__(self, found: Callable[[], Mapping[str, str]]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> str:
-        return self._found()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found())
-
-    def __len__(self) -> int:
-        return len(self._found())
 
 
 def _cores() -> int:

@@ -160,7 +160,7 @@ def carry_out(
                 spec,
                 work=wired.work,
                 threads=wired.threads,
-                provenance={**wired.provenance, **tags},
+                provenance={**wired.provenance(), **tags},
                 price=Price(),
                 on_step=move,
             )
@@ -182,7 +182,7 @@ def carry_out(
         clock=time.monotonic,
         deadline=deadline,
         now=wired.clock,
-        provenance=wired.provenance,
+        provenance=wired.provenance(),
         told=lambda asked, what: _tell(asked, what, trials),
     )
     if report.tuned is not None:

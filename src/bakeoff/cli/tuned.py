@@ -49,8 +49,8 @@ def with_tuned(
         prompt_version=task.prompt_version,
         request_version=task.request_version,
         rows=usable_rows(task, dataset, options["max_rows"]),
-        git_commit=wired.provenance["git_commit"],
-        lock_digest=wired.provenance["lock_digest"],
+        git_commit=wired.provenance()["git_commit"],
+        lock_digest=wired.provenance()["lock_digest"],
         at=wired.clock(),
     )
     for line in judged(found, now):

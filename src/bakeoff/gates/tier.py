@@ -1,13 +1,11 @@
 """The stricter tests that follow where the rules say PASS: segments, stress requests, behaviour beside production."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from bakeoff.events.canonical import canonical_bytes
 from bakeoff.fingerprint import digest_bytes
-from bakeoff.gates.columns import Floats
 from bakeoff.gates.findings import Behaviour, Segment, Side, StressFinding, Tier
 from bakeoff.gates.model import GateReport, Outcome
 from bakeoff.gates.segments import Labels, harms
@@ -62,15 +60,8 @@ def behaviour(candidate: Scores, incumbent: Scores, rows: Sequence[int], *, same
 
 def _side(scores: Scores, rows: Sequence[int]) -> Side:
     means = {name: _rounded(float(column[rows].sum()) / len(rows)) for name, column in scores.answered.items()}
-    seconds = np.sort(scores.values["latency_s"][rows])
-    return Side(**means, latency_p50_s=_percentile(seconds, 0.5), latency_p95_s=_percentile(seconds, 0.95))
-
-
-def _percentile(ordered: Floats, share: float) -> float:
-    """As PostgreSQL's percentile_cont, to the last digit: people compare the report with SQL over the same rows."""
-    at = share * (len(ordered) - 1)
-    low, high = (float(ordered[each]) for each in (math.floor(at), math.ceil(at)))
-    return low + (at - math.floor(at)) * (high - low)
+    p50, p95 = np.quantile(scores.values["latency_s"][rows], (0.5, 0.95))
+    return Side(**means, latency_p50_s=_rounded(p50), latency_p95_s=_rounded(p95))
 
 
 def _rounded(value: float) -> float:

@@ -41,4 +41,4 @@ class Deps:
     clock: Callable[[], datetime]  # UTC
     progress: Progress
     threads: int  # for a local model
-    provenance: Mapping[str, str]  # git commit and lock digest of the running code
+    provenance: Callable[[], Mapping[str, str]]  # git commit and lock digest of the running code; read when asked for

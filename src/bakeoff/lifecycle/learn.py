@@ -64,7 +64,7 @@ def train(deps: Deps, task: Task, dataset: Dataset, spec: TrainSpec, *, price: P
             work=deps.work,
             threads=deps.threads,
             processes=processes,
-            provenance=deps.provenance,
+            provenance=deps.provenance(),
             price=price,
             on_step=move,
         )

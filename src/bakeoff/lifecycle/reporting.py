@@ -68,7 +68,7 @@ def _evidence(deps: Deps, task: Task, digest: str) -> Evidence:
         training=training,
         why_no_training=why,
         past=_past(deps, task, until=stored.created_at),
-        provenance=deps.provenance,
+        provenance=deps.provenance(),
     )
 
 

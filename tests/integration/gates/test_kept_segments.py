@@ -170,14 +170,15 @@ BEHAVIOUR = """
 select count(*) as rows, avg(cast(c.parsed_answer is not distinct from i.parsed_answer as int)) as same_answers,
     avg(c.completion_tokens) as tokens, avg(cast(c.parsed_answer is null as int)) as unreadable,
     avg(cast(c.answer is null as int)) as unserved, avg(cast(c.violations <> '[]' as int)) as violating,
-    percentile_cont(array[0.5, 0.95]) within group (order by c.latency_s) as latency_s
+    percentile_cont(0.5) within group (order by c.latency_s) as p50,
+    percentile_cont(0.95) within group (order by c.latency_s) as p95
 from offline_replay_results c join offline_replay_results i using (example_id, repeat)
 where c.replay_id = %s and i.replay_id = %s and repeat = 0 and example_id = any(%s)
 """
 
 
 def test_behaviour_is_what_sql_says_over_the_same_rows(shop: Shop) -> None:
-    """To the last digit, over all rows and over the open slices only."""
+    """To twelve digits, over all rows and over the open slices only."""
     ours, theirs = replays(shop)
     erase(shop, "update offline_replay_results set latency_s = random(), completion_tokens = random() * 400")
     erase(shop, "update offline_replay_results set parsed_answer = null, answer = null, violations = '[{}]' "
@@ -195,9 +196,9 @@ def test_behaviour_is_what_sql_says_over_the_same_rows(shop: Shop) -> None:
         found = lifecycle.tier.tier.behaviour(*sides, np.arange(len(judged_ids)).tolist(), same_answers=same)
         assert row is not None
         side = found.candidate
-        assert [side.latency_p50_s, side.latency_p95_s] == row["latency_s"]
         for name, value in (
             ("same_answers", found.same_answers), ("tokens", side.completion_tokens), ("unreadable", side.unreadable),
             ("unserved", side.unserved), ("violating", side.violating), ("rows", found.rows),
+            ("p50", side.latency_p50_s), ("p95", side.latency_p95_s),
         ):  # fmt: skip
             assert value == float(f"{float(row[name]):.12g}"), name
